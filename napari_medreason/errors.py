@@ -1,0 +1,41 @@
+"""Faults that a user can act on; every message says what was found, what is accepted and what to do."""
+
+
+class MedReasonError(Exception):
+    """A fault of input, file, model or configuration, shown to the user as one line."""
+
+
+class UnreadableImageError(MedReasonError):
+    """The file or folder holds no image that can be read."""
+
+
+class QuestionError(MedReasonError):
+    """The question, or the place it is asked about, can't be used."""
+
+
+class UnknownModelError(MedReasonError):
+    """No model has this id."""
+
+
+class ModelUnavailableError(MedReasonError):
+    """The model is known, but can't run here: a missing package, weight file or ability."""
+
+
+class WeightsError(ModelUnavailableError):
+    """Weights are missing, damaged or made for another model."""
+
+
+class AnswerFormatError(MedReasonError):
+    """The text that a reasoner wrote holds no usable answer block."""
+
+
+class ExportError(MedReasonError):
+    """The result can't be written as asked."""
+
+
+class EngineError(MedReasonError):
+    """The engine process ended or broke the protocol."""
+
+
+class CancelledError(Exception):
+    """The user cancelled; nothing was changed. Not a fault, so not a MedReasonError."""

@@ -1,0 +1,1 @@
+"""The embedded model: one joint grounding network per body region, trained by this project."""

@@ -1,0 +1,1 @@
+"""Reasoners: plane and question to words, box and points."""

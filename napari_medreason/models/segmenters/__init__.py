@@ -1,0 +1,1 @@
+"""Segmenters: prompts to masks."""

@@ -1,0 +1,1 @@
+"""Synthetic sample studies and the script that makes them."""

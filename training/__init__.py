@@ -1,0 +1,1 @@
+"""Training of the embedded model: images from label maps, losses, loop and evaluation."""
