@@ -34,7 +34,8 @@ def index_to_lps(points_ijk: ArrayLike, affine: Affine) -> NDArray[np.float64]:
 
 def lps_to_index(points_lps: ArrayLike, affine: Affine) -> NDArray[np.float64]:
     """Map (..., 3) LPS points in mm to (..., 3) fractional voxel indices (i, j, k)."""
-    return index_to_lps(points_lps, np.linalg.inv(affine))
+    inverse = np.linalg.inv(affine).astype(np.float64)
+    return index_to_lps(points_lps, inverse)
 
 
 def closest_patient_axes(affine: Affine) -> tuple[int, int, int]:

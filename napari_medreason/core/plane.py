@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_medreason.core.geometry import (
     OPPOSITE,
@@ -65,12 +65,12 @@ class PlaneGrid:
     slice_count: int = 1
     slice_spacing: float = 1.0
 
-    def index_ijk(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    def index_ijk(self, points: ArrayLike) -> NDArray[np.float64]:
         """Map (..., 2) plane points (x, y) to (..., 3) voxel indices (i, j, k)."""
         steps = np.array([self.step_x_ijk, self.step_y_ijk], dtype=np.float64)
         return np.asarray(np.asarray(points, np.float64) @ steps + np.array(self.origin_ijk, np.float64))
 
-    def points_plane(self, points_ijk: NDArray[np.float64]) -> NDArray[np.float64]:
+    def points_plane(self, points_ijk: ArrayLike) -> NDArray[np.float64]:
         """Map (..., 3) voxel indices (i, j, k) to (..., 2) plane points (x, y), along the normal."""
         steps = np.array([self.step_x_ijk, self.step_y_ijk], dtype=np.float64)
         return np.asarray((np.asarray(points_ijk, np.float64) - np.array(self.origin_ijk)) @ steps.T)
@@ -80,7 +80,7 @@ class PlaneGrid:
         axis_x, axis_y = _axis_of(self.step_x_ijk), _axis_of(self.step_y_ijk)
         ijk = voxels.transpose(2, 1, 0)
         normal = 3 - axis_x - axis_y
-        flat = np.take(ijk, self.origin_ijk[normal], axis=normal)
+        flat: NDArray[np.generic] = np.take(ijk, self.origin_ijk[normal], axis=normal)
         image = flat if axis_y < axis_x else flat.T
         flip_y = slice(None, None, int(sum(self.step_y_ijk)))
         flip_x = slice(None, None, int(sum(self.step_x_ijk)))

@@ -39,9 +39,7 @@ class ModelFrame:
         return cls(plane_shape, (sizes[0], sizes[1]), scale)
 
     @classmethod
-    def letterboxed(
-        cls, plane_shape: tuple[int, int], spacing: tuple[float, float], size: int
-    ) -> ModelFrame:
+    def letterboxed(cls, plane_shape: tuple[int, int], spacing: tuple[float, float], size: int) -> ModelFrame:
         """A square of `size` pixels in which the whole plane fits, undistorted and centred."""
         extent = max(plane_shape[0] * spacing[0], plane_shape[1] * spacing[1])
         return cls(plane_shape, (size, size), (spacing[0] * size / extent, spacing[1] * size / extent))

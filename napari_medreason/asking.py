@@ -1,0 +1,71 @@
+"""From an image file and a question to an answer, its JSON and its files, without a viewer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_medreason import io, models
+from napari_medreason.core.grounding import Grounding
+from napari_medreason.core.plane import Axis, Plane, cut, slice_count
+from napari_medreason.core.question import Question, checked_text
+from napari_medreason.core.report import grounding_json
+from napari_medreason.core.volume import Volume, default_window, parse_window
+
+MASK_FILE, OVERLAY_FILE, ANSWER_FILE = "mask.nii.gz", "overlay.png", "answer.json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which plane of a study a question is about; None means the default of each."""
+
+    axis: Axis = "axial"
+    index: int | None = None
+    frame: int | None = None
+    window: str | None = None
+
+
+def plane_at(volume: Volume, place: Place) -> Plane:
+    """The result plane to ask about: the middle slice and the shared default window unless told."""
+    frame = volume.frame(place.frame)
+    index = slice_count(frame, place.axis) // 2 if place.index is None else place.index
+    window = parse_window(place.window) if place.window else default_window(volume)
+    return cut(frame, place.axis, index, window)
+
+
+def ask_volume(
+    volume: Volume, text: str, place: Place, *, model: str, on_text: Callable[[str], None]
+) -> tuple[Grounding, Plane]:
+    """Ask one question about one plane of a study, in this process."""
+    checked = checked_text(text)
+    plane = plane_at(volume, place)
+    grounding_model = models.create(model)
+    try:
+        question = Question(checked, plane)
+        return grounding_model.ask(question, on_text=on_text, cancelled=lambda: False), plane
+    finally:
+        grounding_model.close()
+
+
+def write_answer(folder: Path, volume: Volume, plane: Plane, grounding: Grounding) -> dict[str, Any]:
+    """Write mask (in the geometry of the study), overlay and JSON; return the JSON with their paths.
+
+    The mask file is all zeros but the answered slice, and is not written when nothing was found.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    report = grounding_json(grounding, volume.affine)
+    if grounding.mask is not None:
+        voxels = np.zeros(volume.shape_kji, np.uint8)
+        plane.grid.put(grounding.mask, voxels)
+        io.write(folder / MASK_FILE, voxels, like=volume)
+        report["mask"] = str(folder / MASK_FILE)
+    io.write_overlay(folder / OVERLAY_FILE, plane, grounding)
+    report["overlay"] = str(folder / OVERLAY_FILE)
+    with io.replace_file(folder / ANSWER_FILE) as temporary:
+        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return report

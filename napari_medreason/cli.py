@@ -1,0 +1,212 @@
+"""The `medreason` command: thin commands over the library.
+
+Exit code 0: done. 2: the input is at fault, one line on standard error says how. 1: anything else.
+`--json` prints one JSON object on standard output and nothing else; progress goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_medreason.errors import MedReasonError
+
+app = typer.Typer(
+    help="Ask questions about CT and MRI. For research only, not for diagnosis.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+models_app = typer.Typer(help="The models that can answer.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+
+class PlaneName(StrEnum):
+    """Result planes a question can be asked about."""
+
+    axial = "axial"
+    coronal = "coronal"
+    sagittal = "sagittal"
+
+
+ImageArgument = Annotated[Path, typer.Argument(help="DICOM folder, file or zip, NIfTI, PNG or JPEG.")]
+SeriesOption = Annotated[str | None, typer.Option(help="SeriesInstanceUID; the largest series by default.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+@app.command()
+def ask(
+    image: ImageArgument,
+    question: Annotated[str, typer.Argument(help="In plain words, such as “Where is the liver?”")],
+    model: Annotated[str | None, typer.Option(help="Model id; see `medreason models list`.")] = None,
+    plane: Annotated[PlaneName, typer.Option(help="Which cut to ask about.")] = PlaneName.axial,
+    slice_index: Annotated[
+        int | None, typer.Option("--slice", help="0-based slice; the middle by default.")
+    ] = None,
+    series: SeriesOption = None,
+    frame: Annotated[int | None, typer.Option(help="0-based frame of a 4D study.")] = None,
+    window: Annotated[str | None, typer.Option(help="Preset name, or LOW,HIGH.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for mask, overlay and answer.json.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask one question about one plane and get mask, box, points and words."""
+    from napari_medreason import asking, io, models
+
+    model_id = model or models.default()
+    models.info(model_id)
+    place = asking.Place(plane.value, slice_index, frame, window)
+    volume = io.read(image, series=series, progress=_progress_to_stderr("reading"))
+    _warn(volume.warnings)
+    grounding, cut = asking.ask_volume(volume, question, place, model=model_id, on_text=_ignore)
+    if out is not None:
+        report = asking.write_answer(out, volume, cut, grounding)
+    else:
+        from napari_medreason.core.report import grounding_json
+
+        report = grounding_json(grounding, volume.affine)
+    _print_json(report) if as_json else _print_answer(report)
+
+
+@app.command()
+def info(image: ImageArgument, series: SeriesOption = None, as_json: JsonOption = False) -> None:
+    """Show the geometry card of a study: shape, spacing, orientation, modality, series, warnings."""
+    from napari_medreason import io
+
+    volume = io.read(image, series=series, progress=_progress_to_stderr("reading"))
+    card = io.describe(volume) | {"series": [vars_of(entry) for entry in io.list_series(image)]}
+    if as_json:
+        _print_json(card)
+        return
+    for key, value in card.items():
+        if key not in ("warnings", "series"):
+            print(f"{key:>18}: {value}")
+    for entry in card["series"]:
+        print(f"{'series':>18}: {'  '.join(str(value) for value in entry.values() if value)}")
+    _warn(volume.warnings)
+
+
+@app.command()
+def convert(
+    image: ImageArgument,
+    out: Annotated[Path, typer.Argument(help="File to write: .nii or .nii.gz.")],
+    series: SeriesOption = None,
+    regrid: Annotated[
+        bool, typer.Option("--regrid", help="Resample a sheared study to a right-angled grid.")
+    ] = False,
+) -> None:
+    """Convert any readable study to NIfTI, geometry kept."""
+    from napari_medreason import io
+    from napari_medreason.core.regrid import regridded
+
+    volume = io.read(image, series=series, progress=_progress_to_stderr("reading"))
+    _warn(volume.warnings)
+    io.write(out, regridded(volume) if regrid else volume)
+    print(f"wrote {out}")
+
+
+@app.command()
+def demo(
+    headless: Annotated[
+        Path | None, typer.Option(help="Write mask, overlay and answer.json here, without a window.")
+    ] = None,
+    question: Annotated[str, typer.Option(help="What to ask.")] = "Where is the liver?",
+) -> None:
+    """Open napari on a synthetic CT and answer a question there."""
+    if headless is None:
+        from napari_medreason._qt.demo import run_demo
+
+        run_demo(question)
+        return
+    from napari_medreason import asking, io, models
+    from napari_medreason.napari_hooks import DEMO_SLICE, sample_ct_folder
+
+    volume = io.read(sample_ct_folder())
+    place = asking.Place("axial", DEMO_SLICE)
+    grounding, plane = asking.ask_volume(volume, question, place, model=models.default(), on_text=_ignore)
+    _print_answer(asking.write_answer(headless, volume, plane, grounding))
+
+
+@app.command()
+def engine() -> None:
+    """Run the child process that holds the models: frames on standard input and output."""
+    from napari_medreason.engine.server import main as serve
+
+    serve()
+
+
+@models_app.command("list")
+def models_list(as_json: JsonOption = False) -> None:
+    """List the models that can be named with --model."""
+    from napari_medreason import models
+
+    rows = [
+        {"id": m.id, "title": m.title, "system": m.system, "licence": m.licence, "default": m.default}
+        for m in models.available().values()
+    ]
+    if as_json:
+        _print_json({"models": rows})
+        return
+    for row in rows:
+        mark = "*" if row["default"] else " "
+        print(f"{mark} {row['id']:<16} {row['title']}  [{row['licence']}]")
+
+
+def vars_of(record: Any) -> dict[str, Any]:
+    """The fields of a frozen dataclass as JSON values."""
+    from dataclasses import asdict
+
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(record).items()}
+
+
+def _ignore(_text: str) -> None:
+    """The command line prints the finished answer, not its stream."""
+
+
+def _print_json(report: dict[str, Any]) -> None:
+    print(json.dumps(report, ensure_ascii=False))
+
+
+def _print_answer(report: dict[str, Any]) -> None:
+    print(report["answer"])
+    if report["box"]:
+        print(
+            f"box {report['box']}  points {report['points']}  plane {report['plane']['axis']} "
+            f"{report['plane']['index']}"
+        )
+    if report["evidence"]:
+        print(report["evidence"])
+    for key in ("mask", "overlay"):
+        if report[key]:
+            print(f"{key}: {report[key]}")
+    print("Research use only; not for diagnosis.")
+
+
+def _warn(warnings: tuple[str, ...]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _progress_to_stderr(what: str) -> Any:
+    """A progress callback that speaks on a terminal only, and only about long work."""
+    if not sys.stderr.isatty():
+        return None
+
+    def report(done: int, total: int) -> None:
+        end = "\n" if done == total else ""
+        print(f"\r{what} {done}/{total}", end=end, file=sys.stderr, flush=True)
+
+    return report
+
+
+def main() -> None:
+    """Run the command line; a fault of the user's input becomes one line and exit code 2."""
+    try:
+        app()
+    except MedReasonError as error:
+        print(f"medreason: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
