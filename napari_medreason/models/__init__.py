@@ -1,1 +1,46 @@
-"""The models behind one interface; see base.py."""
+"""The list of models and how to make one; importing it loads neither torch nor transformers."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from napari_medreason.errors import UnknownModelError
+from napari_medreason.models.base import GroundingModel, ModelInfo, Segmenter
+from napari_medreason.models.discovery import declared
+from napari_medreason.models.segmenters import SegmenterInfo
+
+__all__ = ["ModelInfo", "SegmenterInfo", "available", "create", "create_segmenter", "segmenters"]
+
+
+def available() -> dict[str, ModelInfo]:
+    """Every known model by id: built-in ones and those of the entry points `napari_medreason.models`."""
+    return {id_: cast(ModelInfo, info) for id_, (info, _) in declared("MODELS").items()}
+
+
+def create(name: str, /, **options: Any) -> GroundingModel:
+    """The model with the id `name`; `options` go to its own `create`.
+
+    UnknownModelError lists the known ids; ModelUnavailableError when it can't run here.
+    """
+    models = available()
+    if name not in models:
+        raise UnknownModelError(_unknown("model", name, list(models)))
+    return models[name].create(**options)
+
+
+def segmenters() -> dict[str, SegmenterInfo]:
+    """Every known segmenter by id, from the same places as the models."""
+    return {id_: cast(SegmenterInfo, info) for id_, (info, _) in declared("SEGMENTERS").items()}
+
+
+def create_segmenter(name: str, /, **options: Any) -> Segmenter:
+    """The segmenter with the id `name`; options and errors as for `create`."""
+    known = segmenters()
+    if name not in known:
+        raise UnknownModelError(_unknown("segmenter", name, list(known)))
+    return known[name].create(**options)
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> str:
+    listing = ", ".join(known) or "none"
+    return f"{kind} {name!r} is not known; known: {listing}. Choose one of these, or check the spelling"
