@@ -46,8 +46,8 @@ def declared(constant: str) -> dict[str, tuple[Named, str]]:
         for info in getattr(module, constant, ()):
             if info.id in found:
                 raise MedReasonError(
-                    f"two {constant.lower()} have the id {info.id!r}, in {found[info.id][1]} and in {origin}; "
-                    "uninstall or rename one of them"
+                    f"two {constant.lower()} have the id {info.id!r}, in {found[info.id][1]} and in "
+                    f"{origin}; uninstall or rename one of them"
                 )
             found[info.id] = (info, origin)
     return dict(sorted(found.items()))

@@ -1,0 +1,120 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from napari_medreason.core.medpos import locate
+
+
+def rectangle(shape, box):
+    x0, y0, x1, y1 = box
+    mask = np.zeros(shape, bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+@pytest.mark.parametrize("rule", ["paper", "released"])
+@pytest.mark.parametrize(
+    ("corner", "label"),
+    [((0, 0), "top left"), ((90, 0), "top right"), ((0, 90), "bottom left"), ((90, 90), "bottom right")],
+)
+def test_corners_have_their_quadrant(rule, corner, label):
+    x, y = corner
+    position = locate(rectangle((100, 100), (x, y, x + 10, y + 10)), rule=rule)
+    assert position.label == position.quadrant == label
+    assert not position.near_center
+    assert position.box == (x, y, x + 10, y + 10)
+
+
+def test_an_empty_mask_has_no_position():
+    assert locate(np.zeros((5, 6), bool)) is None
+
+
+def test_centre_is_exact_in_pixel_centres():
+    assert locate(rectangle((100, 100), (10, 20, 14, 23))).center == (11.5, 21.0)
+    assert locate(rectangle((100, 100), (10, 20, 14, 23)), rule="released").center == (11, 21)
+
+
+def test_paper_rule_says_near_the_center_by_distance():
+    assert locate(rectangle((100, 100), (55, 55, 61, 61))).label == "near the center"
+    assert locate(rectangle((100, 100), (55, 55, 61, 61)), near_fraction=0.05).label == "bottom right"
+    large = locate(rectangle((100, 100), (0, 0, 52, 52)))
+    assert (large.label, large.near_center) == ("top left", False)
+
+
+@pytest.mark.parametrize("shape", [(50, 200), (200, 50)])
+def test_paper_distance_counts_each_direction_by_its_own_length(shape):
+    height, width = shape
+    for share, near in ((0.15, True), (0.25, False)):
+        x, y = int(width * (0.5 + share)), int(height * (0.5 + share))
+        assert locate(rectangle(shape, (x, height // 2, x + 1, height // 2 + 1))).near_center is near
+        assert locate(rectangle(shape, (width // 2, y, width // 2 + 1, y + 1))).near_center is near
+
+
+@pytest.mark.parametrize(
+    ("shape", "box", "label", "near"),
+    [
+        ((40, 40), (5, 5, 31, 21), "center", True),
+        ((40, 40), (5, 5, 31, 20), "top left", False),
+        ((50, 50), (34, 26, 35, 27), "bottom right", True),
+        ((50, 50), (35, 25, 36, 26), "bottom right", False),
+        ((100, 60), (30, 61, 31, 62), "bottom right", True),
+        ((100, 60), (30, 62, 31, 63), "bottom right", False),
+        ((1, 1), (0, 0, 1, 1), "center", True),
+        ((40, 40), (19, 0, 22, 3), "top right", False),
+    ],
+)
+def test_released_rule_by_hand(shape, box, label, near):
+    position = locate(rectangle(shape, box), rule="released")
+    assert (position.label, position.near_center) == (label, near)
+
+
+def test_unknown_rule_and_stacks_are_refused():
+    with pytest.raises(ValueError, match="paper or released"):
+        locate(np.ones((3, 3), bool), rule="other")
+    with pytest.raises(ValueError, match="dimensions"):
+        locate(np.ones((3, 3, 3), bool))
+
+
+masks = npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=24))
+MIRROR = {"left": "right", "right": "left"}
+
+
+@given(masks, st.floats(0.01, 1))
+def test_mirroring_the_image_swaps_left_and_right(mask, near_fraction):
+    position = locate(mask, near_fraction=near_fraction)
+    if position is None:
+        return
+    mirrored = locate(mask[:, ::-1], near_fraction=near_fraction)
+    width = mask.shape[1]
+    assert mirrored.near_center is position.near_center
+    assert mirrored.center == (width - 1 - position.center[0], position.center[1])
+    if 2 * position.center[0] != width - 1:
+        side = position.quadrant.split()[1]
+        assert mirrored.quadrant.split()[1] == MIRROR[side]
+
+
+@pytest.mark.data
+def test_released_rule_agrees_with_the_published_labels():
+    data = os.environ.get("MEDREASON_TEST_DATA")
+    if not data:
+        pytest.skip("MEDREASON_TEST_DATA does not name a folder of test data")
+    file = Path(data).parent / "reference" / "cases" / "medpos_labels.json"
+    if not file.is_file():
+        pytest.skip("no published MedPos cases beside the test data")
+    cases = json.loads(file.read_text())["cases"]
+    assert cases
+    for case in cases:
+        runs = [np.full(length, number % 2, bool) for number, length in enumerate(case["rle"])]
+        mask = np.concatenate(runs).reshape(case["h"], case["w"])
+        position = locate(mask, rule="released")
+        found = ("no mask", False) if position is None else (position.label, position.near_center)
+        assert found == (case["label"], case["near"]), case["tag"]
+        if position is not None:
+            x0, y0, x1, y1 = case["bbox_inclusive"]
+            assert position.box == (x0, y0, x1 + 1, y1 + 1)
