@@ -1,0 +1,51 @@
+"""Core objects to and from plain layer-data tuples `(data, attributes, layer type)`; no napari here."""
+
+from napari_medreason.layers.answers import (
+    AnswerLabel,
+    answer_layers,
+    box_of,
+    points_of,
+    rectangle,
+    short_answer,
+    shown_grid,
+    slice_index,
+    to_data,
+    to_plane,
+)
+from napari_medreason.layers.study import (
+    METADATA_KEY,
+    DisplayedPlane,
+    LayerDataTuple,
+    LayerLike,
+    StudyRef,
+    display_array,
+    displayed_plane,
+    image_layer,
+    plane_of,
+    stored_array,
+    study_of,
+)
+
+__all__ = [
+    "METADATA_KEY",
+    "AnswerLabel",
+    "DisplayedPlane",
+    "LayerDataTuple",
+    "LayerLike",
+    "StudyRef",
+    "answer_layers",
+    "box_of",
+    "display_array",
+    "displayed_plane",
+    "image_layer",
+    "plane_of",
+    "points_of",
+    "rectangle",
+    "short_answer",
+    "shown_grid",
+    "slice_index",
+    "stored_array",
+    "study_of",
+    "to_data",
+    "to_plane",
+]

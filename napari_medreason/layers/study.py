@@ -1,0 +1,294 @@
+"""Core objects to and from plain layer-data tuples `(data, attributes, layer type)`; no napari here.
+
+Display frame: an image layer of ours holds the volume's voxels as a view (transposed and flipped,
+never resampled) with axes (inferior, posterior, left), so that napari's world is (-S, P, L) in mm
+and its axis orders (0, 1, 2), (1, 0, 2) and (2, 0, 1) show axial, coronal and sagittal planes the
+radiological way up. Result planes are then slices of the display array: axial `data[s]`, coronal
+`data[:, p, :]`, sagittal `data[:, :, l]`, rows and columns as in core.plane. An oblique grid is
+shown upright in this frame about its own centre; the true affine stays in its StudyRef. Where the
+orientation is unknown, the axes are the stored (k, j, i). A 4D study has its frames in front.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_medreason.core.geometry import axis_directions, closest_patient_axes, index_to_lps
+from napari_medreason.core.plane import AXES, Axis, Plane, cut
+from napari_medreason.core.volume import Volume, Window, default_window
+from napari_medreason.errors import QuestionError
+
+LayerDataTuple = tuple[Any, dict[str, Any], str]
+METADATA_KEY = "medreason"
+AXIS_LABELS = ("inferior", "posterior", "left")
+STORED_AXIS_LABELS = ("k", "j", "i")
+
+_DISPLAY_PATIENT_AXES = ((2, "I"), (1, "P"), (0, "L"))
+_WORLD_FROM_LPS = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+
+
+@dataclass(frozen=True)
+class StudyRef:
+    """What ties a layer to its study: enough to map layer data back to voxels and patient space.
+
+    shape_kji, affine: of one frame of the volume, see core.volume. axes_kji: for each of the three
+    display axes, the axis of the (k, j, i) array shown there; flipped: whether it runs backwards.
+    layer_ndim: 2 for a flat picture, 3, or 4 with frames in front. scale, translate: of the layer.
+    """
+
+    id: str
+    shape_kji: tuple[int, int, int]
+    affine: tuple[tuple[float, ...], ...]
+    axes_kji: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+    layer_ndim: int
+    scale: tuple[float, ...]
+    translate: tuple[float, ...]
+    modality: str = ""
+    name: str = ""
+    orientation_known: bool = True
+    calibrated: bool = True
+    series_uid: str = ""
+
+    @property
+    def display_shape(self) -> tuple[int, int, int]:
+        """Size of one frame along the three display axes."""
+        a, b, c = (self.shape_kji[axis] for axis in self.axes_kji)
+        return a, b, c
+
+    def display_index(self, axis: Axis, index: int) -> int:
+        """Turn the index of a result plane into one along its display axis, and the other way round."""
+        display_axis = AXES.index(axis)
+        last = self.display_shape[display_axis] - 1
+        return last - index if self.flipped[display_axis] else index
+
+
+@dataclass(frozen=True)
+class DisplayedPlane:
+    """The result plane that the user has before them; `index` is that of core.plane."""
+
+    axis: Axis
+    index: int
+    frame: int | None = None
+
+
+class LayerLike(Protocol):
+    """The part of a napari image layer that is read here."""
+
+    data: Any
+    ndim: int
+    metadata: Mapping[str, Any]
+    scale: Any
+    translate: Any
+    rotate: Any
+    shear: Any
+    affine: Any
+    units: Any
+    axis_labels: Any
+    name: str
+
+
+_studies: weakref.WeakValueDictionary[str, StudyRef] = weakref.WeakValueDictionary()
+
+
+def display_array(voxels: NDArray[np.generic], study: StudyRef) -> NDArray[np.generic]:
+    """The display view of voxels (k, j, i) or (frame, k, j, i)."""
+    lead = voxels.ndim - 3
+    order = (*range(lead), *(lead + axis for axis in study.axes_kji))
+    view: NDArray[np.generic] = voxels.transpose(order)[_flips(study)]
+    return view
+
+
+def stored_array(data: NDArray[np.generic], study: StudyRef) -> NDArray[np.generic]:
+    """The (k, j, i) or (frame, k, j, i) view of a display array; undoes `display_array`."""
+    lead = data.ndim - 3
+    order = (*range(lead), *(lead + int(axis) for axis in np.argsort(study.axes_kji)))
+    view: NDArray[np.generic] = data[_flips(study)].transpose(order)
+    return view
+
+
+def _flips(study: StudyRef) -> tuple[Any, ...]:
+    return (..., *(slice(None, None, -1 if flip else 1) for flip in study.flipped))
+
+
+def image_layer(volume: Volume) -> LayerDataTuple:
+    """The volume as an image layer in the display frame; QuestionError when no voxel is finite."""
+    window = default_window(volume)
+    study = _study_of_volume(volume)
+    _studies[study.id] = study
+    labels, unit = _labels_and_unit(study)
+    frames = study.layer_ndim - 3
+    attributes = {
+        "name": volume.name or volume.modality or "study",
+        "scale": study.scale,
+        "translate": study.translate,
+        "units": ("pixel",) * frames + (unit,) * 3,
+        "axis_labels": ("frame",) * frames + labels,
+        "contrast_limits": (window.low, window.high),
+        "colormap": "gray",
+        "metadata": {METADATA_KEY: {"study": study}},
+    }
+    return display_array(volume.voxels, study), attributes, "image"
+
+
+def _labels_and_unit(study: StudyRef) -> tuple[tuple[str, ...], str]:
+    if study.orientation_known:
+        return AXIS_LABELS, "mm" if study.calibrated else "pixel"
+    return STORED_AXIS_LABELS, "pixel"
+
+
+def _study_of_volume(volume: Volume) -> StudyRef:
+    axes, flipped = (0, 1, 2), (False, False, False)
+    if volume.orientation_known:
+        axes, flipped = _display_axes(volume)
+    shape, spacing = volume.shape_kji, volume.spacing_kji
+    sizes = np.array([shape[axis] for axis in axes])
+    scale = np.array([spacing[axis] for axis in axes])
+    translate = np.zeros(3)
+    if volume.orientation_known:
+        # the centre stays where it is in the patient: exact for upright grids, fair for oblique ones
+        centre_lps = index_to_lps((np.array(shape[::-1]) - 1) / 2, volume.affine)
+        translate = _WORLD_FROM_LPS @ centre_lps - (sizes - 1) / 2 * scale
+    frames = volume.voxels.ndim - 3
+    return StudyRef(
+        id=uuid4().hex,
+        shape_kji=shape,
+        affine=tuple(tuple(float(value) for value in row) for row in volume.affine),
+        axes_kji=axes,
+        flipped=flipped,
+        layer_ndim=volume.voxels.ndim,
+        scale=(1.0,) * frames + tuple(float(value) for value in scale),
+        translate=(0.0,) * frames + tuple(float(value) for value in translate),
+        modality=volume.modality,
+        name=volume.name,
+        orientation_known=volume.orientation_known,
+        calibrated=volume.calibrated,
+        series_uid=volume.series_uid,
+    )
+
+
+def _display_axes(volume: Volume) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    patient, letters = closest_patient_axes(volume.affine), axis_directions(volume.affine)
+    voxel_axes = [patient.index(axis) for axis, _ in _DISPLAY_PATIENT_AXES]
+    flips = [
+        letters[voxel] != letter for voxel, (_, letter) in zip(voxel_axes, _DISPLAY_PATIENT_AXES, strict=True)
+    ]
+    return (
+        (2 - voxel_axes[0], 2 - voxel_axes[1], 2 - voxel_axes[2]),
+        (flips[0], flips[1], flips[2]),
+    )
+
+
+def study_of(layer: LayerLike) -> StudyRef:
+    """The study of an image layer; of unknown orientation unless we made the layer and it is unchanged.
+
+    Metadata alone is not trusted: other programs copy it, and data or transform may have been
+    changed since. QuestionError when the layer can't be asked about.
+    """
+    note = layer.metadata.get(METADATA_KEY)
+    claimed = note.get("study") if isinstance(note, Mapping) else None
+    if isinstance(claimed, StudyRef) and _studies.get(claimed.id) == claimed and _fits(layer, claimed):
+        return claimed
+    return _foreign_study(layer)
+
+
+def _fits(layer: LayerLike, study: StudyRef) -> bool:
+    shape = tuple(int(size) for size in layer.data.shape)
+    if layer.ndim != study.layer_ndim or shape[-3:] != study.display_shape:
+        return False
+    affine = np.asarray(layer.affine)
+    return (
+        np.allclose(layer.scale, study.scale)
+        and np.allclose(layer.translate, study.translate)
+        and np.allclose(layer.rotate, np.eye(study.layer_ndim))
+        and np.allclose(layer.shear, 0)
+        and np.allclose(affine, np.eye(affine.shape[0]))
+    )
+
+
+def _foreign_study(layer: LayerLike) -> StudyRef:
+    shape = tuple(int(size) for size in layer.data.shape)
+    if layer.ndim not in (2, 3, 4) or len(shape) != layer.ndim:
+        raise QuestionError(
+            f"layer “{layer.name}” has shape {shape}; a grey image with 2, 3 or 4 axes is accepted, "
+            "please split colours and further axes into layers of their own"
+        )
+    k, j, i = (1, *shape)[-3:]
+    scale = tuple(abs(float(value)) or 1.0 for value in layer.scale)
+    unit_mm = [_millimetres(unit) for unit in layer.units]
+    spacing = ((1.0, *scale)[-3:], (1.0, *unit_mm)[-3:])
+    spacing_kji = [size * (mm or 1.0) for size, mm in zip(*spacing, strict=True)]
+    affine = np.diag([*spacing_kji[::-1], 1.0])
+    return StudyRef(
+        id=f"layer-{layer.name}",
+        shape_kji=(k, j, i),
+        affine=tuple(tuple(float(value) for value in row) for row in affine),
+        axes_kji=(0, 1, 2),
+        flipped=(False, False, False),
+        layer_ndim=layer.ndim,
+        scale=scale,
+        translate=tuple(float(value) for value in layer.translate),
+        name=layer.name,
+        orientation_known=False,
+        calibrated=all(mm is not None for mm in unit_mm[-2:]),
+    )
+
+
+def _millimetres(unit: Any) -> float | None:
+    """Millimetres in one unit of length; None for pixels and what is no length."""
+    name = str(unit)
+    known = {"millimeter": 1.0, "micrometer": 1e-3, "micron": 1e-3, "nanometer": 1e-6, "meter": 1e3}
+    return {**known, "centimeter": 10.0}.get(name)
+
+
+def displayed_plane(
+    study: StudyRef, *, order: Sequence[int], point_data: Sequence[float], ndisplay: int
+) -> DisplayedPlane:
+    """The result plane the user sees, whatever the roll or transposition of the view.
+
+    order: napari's axis order reduced to the layer's own axes; point_data: the displayed position in
+    the layer's data coordinates. QuestionError when no such plane is shown.
+    """
+    if ndisplay != 2:
+        raise QuestionError(
+            "the viewer shows a 3D rendering; switch to the 2D view (button below the layer list) and "
+            "ask on a slice"
+        )
+    if study.layer_ndim == 2:
+        return DisplayedPlane("axial", 0)
+    lead = study.layer_ndim - 3
+    hidden = set(range(study.layer_ndim)) - {int(axis) for axis in order[-2:]}
+    spatial = sorted(axis - lead for axis in hidden if axis >= lead)
+    if len(spatial) != 1:
+        raise QuestionError(
+            "the view shows frames along one side; roll the axes until two directions of space are shown"
+        )
+    axis = AXES[spatial[0]]
+    position = round(float(point_data[lead + spatial[0]]))
+    last = study.display_shape[spatial[0]] - 1
+    if not 0 <= position <= last:
+        raise QuestionError("the displayed position lies outside this image; move the slider onto it")
+    frame = max(0, round(float(point_data[0]))) if lead else None
+    return DisplayedPlane(axis, study.display_index(axis, position), frame)
+
+
+def plane_of(
+    data: NDArray[np.generic], study: StudyRef, displayed: DisplayedPlane, *, window: Window
+) -> Plane:
+    """The displayed result plane, copied from the data of an image layer."""
+    spatial = data[None] if study.layer_ndim == 2 else data
+    volume = Volume(
+        stored_array(spatial, study),
+        np.array(study.affine),
+        modality=study.modality,
+        orientation_known=study.orientation_known,
+        calibrated=study.calibrated,
+    )
+    return cut(volume.frame(displayed.frame), displayed.axis, displayed.index, window)
