@@ -1,0 +1,83 @@
+"""What a file format is to the rest of the program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from napari_medreason.core.volume import Volume
+from napari_medreason.errors import CancelledError
+
+Progress = Callable[[int, int], None]
+"""Receives (done, total) now and then, always from the thread that called `read`."""
+Cancelled = Callable[[], bool]
+"""Asked between files; True means stop and raise errors.CancelledError."""
+
+
+@dataclass(frozen=True)
+class SeriesInfo:
+    """One image series that `read` can be asked for, known from its headers alone.
+
+    uid: what `read(series=...)` takes: the SeriesInstanceUID (0020,000E), with "#2", "#3" and so on
+    behind it for further grids of the same series (localisers, another orientation, phase images).
+    shape_kji: (slices, rows, columns) of one frame. problem: why it can't be read, "" when it can.
+    """
+
+    uid: str
+    modality: str
+    number: int | None
+    description: str
+    shape_kji: tuple[int, int, int]
+    frame_count: int = 1
+    problem: str = ""
+
+    @property
+    def slice_count(self) -> int:
+        """Number of slices of one frame."""
+        return self.shape_kji[0]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the caller of `read` wants; series "" means the largest."""
+
+    series: str = ""
+    progress: Progress | None = None
+    cancelled: Cancelled | None = None
+
+    def report(self, done: int, total: int) -> None:
+        """Pass progress on, and stop here when the user cancelled."""
+        if self.cancelled is not None and self.cancelled():
+            raise CancelledError("reading was cancelled")
+        if self.progress is not None:
+            self.progress(done, total)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file format; a module of this package with a constant FORMAT is found by `formats`.
+
+    suffixes: lower case, with the dot, most specific first. can_read looks at name and first bytes
+    only. list_series and write may be None when the format has one image per file or is read only.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    can_read: Callable[[Path], bool] = field(repr=False)
+    read: Callable[[Path, ReadOptions], Volume] = field(repr=False)
+    list_series: Callable[[Path, ReadOptions], tuple[SeriesInfo, ...]] | None = field(
+        default=None, repr=False
+    )
+    write: Callable[[Path, Volume], None] | None = field(default=None, repr=False)
+
+
+def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether the file name ends with one of the suffixes, in any case of letters."""
+    return path.name.lower().endswith(suffixes)
+
+
+def first_bytes(path: Path, count: int) -> bytes:
+    """At most `count` bytes from the start of a file."""
+    with path.open("rb") as file:
+        return file.read(count)

@@ -1,0 +1,105 @@
+"""NIfTI geometry: which affine counts, in which unit, and its way to LPS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+
+from napari_medreason.core.geometry import RAS_FROM_LPS, Affine, checked_affine, index_to_lps
+from napari_medreason.errors import UnreadableImageError
+
+MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
+
+NO_ORIENTATION = (
+    "The NIfTI header does not say how the image lies in the patient (sform_code and qform_code are 0); "
+    "left and right can't be told, and no patient words are given."
+)
+BROKEN_FORM = (
+    "The {broken} of the NIfTI header can't be used (it is not finite or not invertible); the {used} is used."
+)
+DISAGREEMENT = (
+    "The sform and the qform of the NIfTI header place voxels up to {distance:.1f} mm apart; "
+    "the sform is used, other programs may use the qform."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class NiftiGeometry:
+    """affine: (4, 4), voxel (i, j, k) to LPS mm."""
+
+    affine: Affine
+    orientation_known: bool
+    warnings: tuple[str, ...]
+
+
+def geometry(header: Any, shape_ijk: tuple[int, int, int], name: str) -> NiftiGeometry:
+    """The sform if its code is above 0, else the qform if its code is, else pixdim with unknown orientation.
+
+    The precedence is nibabel's and that of NIfTI-1 ("METHOD 3", "METHOD 2", "METHOD 1"). Raises
+    UnreadableImageError when a code is set and no form is usable.
+    """
+    forms = {"sform": _form(header, "sform"), "qform": _form(header, "qform")}
+    stated = [form for form in forms if int(header[f"{form}_code"]) > 0]
+    usable = [form for form in stated if forms[form] is not None]
+    if stated and not usable:
+        raise UnreadableImageError(
+            f"{name}: the {' and the '.join(stated)} of the NIfTI header are not finite or not invertible; "
+            "an invertible affine is needed; correct the header"
+        )
+    if not usable:
+        return NiftiGeometry(_to_lps(_base(header, name), header), False, (NO_ORIENTATION,))
+    affine = _to_lps(_given(forms[usable[0]]), header)
+    return NiftiGeometry(affine, True, _form_warnings(forms, stated, usable, affine, header, shape_ijk))
+
+
+def _form(header: Any, which: str) -> Affine | None:
+    try:
+        return checked_affine(header.get_sform() if which == "sform" else header.get_qform())
+    except (HeaderDataError, ValueError):
+        return None
+
+
+def _given(affine: Affine | None) -> Affine:
+    if affine is None:
+        raise ValueError("no affine")
+    return affine
+
+
+def _base(header: Any, name: str) -> Affine:
+    try:
+        return checked_affine(header.get_base_affine())
+    except (HeaderDataError, ValueError) as error:
+        raise UnreadableImageError(
+            f"{name}: the voxel sizes of the NIfTI header are not finite or zero; correct pixdim"
+        ) from error
+
+
+def _to_lps(affine_ras: Affine, header: Any) -> Affine:
+    """RAS in the header's unit to LPS mm; the only such place besides `nifti.write`."""
+    scale = MM_PER_UNIT.get(header.get_xyzt_units()[0], 1.0)
+    return np.asarray(np.diag([scale, scale, scale, 1.0]) @ RAS_FROM_LPS @ affine_ras)
+
+
+def _form_warnings(
+    forms: dict[str, Affine | None],
+    stated: list[str],
+    usable: list[str],
+    affine: Affine,
+    header: Any,
+    shape_ijk: tuple[int, int, int],
+) -> tuple[str, ...]:
+    if len(usable) < len(stated):
+        broken = next(form for form in stated if form not in usable)
+        return (BROKEN_FORM.format(broken=broken, used=usable[0]),)
+    if len(usable) < 2:
+        return ()
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape_ijk])).reshape(3, -1).T
+    other = _to_lps(_given(forms["qform"]), header)
+    distance = float(
+        np.linalg.norm(index_to_lps(corners, affine) - index_to_lps(corners, other), axis=1).max()
+    )
+    limit = 0.5 * float(np.linalg.norm(affine[:3, :3], axis=0).min())
+    return (DISAGREEMENT.format(distance=distance),) if distance > limit else ()
