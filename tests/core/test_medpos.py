@@ -1,6 +1,4 @@
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,11 +98,8 @@ def test_mirroring_the_image_swaps_left_and_right(mask, near_fraction):
 
 
 @pytest.mark.data
-def test_released_rule_agrees_with_the_published_labels():
-    data = os.environ.get("MEDREASON_TEST_DATA")
-    if not data:
-        pytest.skip("MEDREASON_TEST_DATA does not name a folder of test data")
-    file = Path(data).parent / "reference" / "cases" / "medpos_labels.json"
+def test_released_rule_agrees_with_the_published_labels(real_data):
+    file = real_data.parent / "reference" / "cases" / "medpos_labels.json"
     if not file.is_file():
         pytest.skip("no published MedPos cases beside the test data")
     cases = json.loads(file.read_text())["cases"]

@@ -1,0 +1,271 @@
+"""MedReasoner: a Reasoner proposes box and points, a Segmenter draws the mask (MedReasoner, section 4).
+
+The box and points of the answer come from the mask, so that everything in one answer agrees; what the
+Reasoner proposed is kept in the notes of the provenance.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from time import perf_counter
+from typing import Any, cast
+
+from napari_medreason.core.grounding import Grounding, Provenance, Seconds, mask_box
+from napari_medreason.core.keypoints import key_points
+from napari_medreason.core.plane import Box, Plane
+from napari_medreason.core.question import Question
+from napari_medreason.errors import CancelledError, ModelUnavailableError, WeightsError
+from napari_medreason.models.base import (
+    Cancelled,
+    ModelInfo,
+    OnText,
+    Reasoner,
+    Reasoning,
+    ScoredMasks,
+    Segmenter,
+)
+from napari_medreason.models.discovery import declared
+from napari_medreason.models.reasoners import ReasonerInfo
+from napari_medreason.models.segmenters import SegmenterInfo
+from napari_medreason.models.weights import combined_sha256
+
+KEPT_EMBEDDINGS = 4
+"""Planes whose embedding is kept, the least recently used one goes first."""
+LOW_AGREEMENT = 0.3
+"""Overlap (intersection over union) of proposed box and mask's box under which a note says so."""
+
+
+class MedReasoner:
+    """Any Reasoner with any Segmenter as one GroundingModel.
+
+    model_id: under which the model is listed. load_seconds: time it took to load, told with the first answer.
+    """
+
+    def __init__(
+        self,
+        reasoner: Reasoner,
+        segmenter: Segmenter,
+        *,
+        model_id: str = "medreasoner",
+        load_seconds: float = 0.0,
+    ) -> None:
+        self.id = model_id
+        self.reasoner = reasoner
+        self.segmenter = segmenter
+        self.weights_sha256 = _weights_of_both(reasoner, segmenter)
+        self._load_seconds = load_seconds
+        self._embeddings: OrderedDict[bytes, Any] = OrderedDict()
+
+    def ask(self, question: Question, *, on_text: OnText, cancelled: Cancelled) -> Grounding:
+        """Answer one question; CancelledError between the stages, AnswerFormatError for unusable text.
+
+        A box or points drawn by the user take the place of all that was proposed. A mask without pixels
+        makes the answer "absent".
+        """
+        start = perf_counter()
+        _check(cancelled)
+        reasoning = self.reasoner.reason(question, on_text=on_text, cancelled=cancelled)
+        reasoned = perf_counter()
+        masks = self._segment(question, reasoning, cancelled) if reasoning.status == "found" else None
+        seconds = Seconds(
+            self._load_seconds, reasoned - start, perf_counter() - reasoned if masks is not None else 0.0
+        )
+        self._load_seconds = 0.0
+        return self._grounding(question, reasoning, masks, seconds)
+
+    def embedding(self, plane: Plane) -> Any:
+        """The Segmenter's embedding of a plane, made once for the same pixels, place and window."""
+        key = _plane_key(plane)
+        if key not in self._embeddings:
+            self._embeddings[key] = self.segmenter.embed(plane)
+        self._embeddings.move_to_end(key)
+        while len(self._embeddings) > KEPT_EMBEDDINGS:
+            self._embeddings.popitem(last=False)
+        return self._embeddings[key]
+
+    def close(self) -> None:
+        """Give memory back."""
+        self._embeddings.clear()
+        for part in (self.reasoner, self.segmenter):
+            close = getattr(part, "close", None)
+            if close is not None:
+                close()
+
+    def load_adapter(self, folder: Path) -> None:
+        """Load a fine-tuned adapter into the Reasoner; ModelUnavailableError when it takes none."""
+        load = getattr(self.reasoner, "load_adapter", None)
+        if load is None:
+            raise ModelUnavailableError(
+                f"reasoner {self.reasoner.id} takes no adapter; choose the model that it was trained for"
+            )
+        load(folder)
+        self.weights_sha256 = _weights_of_both(self.reasoner, self.segmenter)
+
+    def _segment(self, question: Question, reasoning: Reasoning, cancelled: Cancelled) -> ScoredMasks:
+        _check(cancelled)
+        embedding = self.embedding(question.plane)
+        _check(cancelled)
+        box, points = reasoning.box, (*(reasoning.points or ()),)
+        if question.box is not None or question.points:
+            box, points = question.box, question.points
+        masks = self.segmenter.segment(
+            embedding, box=box, points=points or None, labels=[True] * len(points) if points else None
+        )
+        _check(cancelled)
+        return masks
+
+    def _grounding(
+        self, question: Question, reasoning: Reasoning, masks: ScoredMasks | None, seconds: Seconds
+    ) -> Grounding:
+        mask = masks.best if masks is not None else None
+        box = mask_box(mask) if mask is not None else None
+        found = mask is not None and box is not None
+        emptied = mask is not None and box is None
+        grid = question.plane.grid
+        return Grounding(
+            status="absent" if emptied else reasoning.status,
+            answer=_nothing_there(reasoning) if emptied else reasoning.answer,
+            grid=grid,
+            provenance=self._provenance(question, reasoning, box, emptied=emptied, seconds=seconds),
+            reasoning=reasoning.text,
+            mask=mask if found else None,
+            box=box,
+            points=key_points(mask) if mask is not None and found else None,
+            confidence=None if emptied else _confidence(reasoning, masks),
+            structure=reasoning.structure,
+            suggestions=reasoning.suggestions,
+        )
+
+    def _provenance(
+        self, question: Question, reasoning: Reasoning, box: Box | None, *, emptied: bool, seconds: Seconds
+    ) -> Provenance:
+        notes = [
+            f"reasoner: {self.reasoner.id}",
+            *reasoning.notes,
+            *_proposal_notes(question, reasoning, box),
+        ]
+        if emptied:
+            notes.append("the segmenter found no pixel at the proposed place")
+        window = question.plane.window
+        return Provenance(
+            model=self.id,
+            weights_sha256=self.weights_sha256,
+            seconds=seconds,
+            templated=reasoning.templated,
+            evidence=reasoning.evidence,
+            segmenter=self.segmenter.id,
+            window=(window.low, window.high),
+            notes=tuple(notes),
+        )
+
+
+def load_pair(
+    *, reasoner: str | Path | None = None, segmenter: str | Path | None = None, device: str | None = None
+) -> MedReasoner:
+    """MedReasoner from two local model folders; ModelUnavailableError when one is missing or unfit."""
+    if reasoner is None or segmenter is None:
+        raise ModelUnavailableError(
+            "model medreasoner needs two local model folders, a reasoner such as Lingshu or MedReasoner-7B "
+            "and a segmenter such as SAM 2; give both as options reasoner=FOLDER and segmenter=FOLDER"
+        )
+    start = perf_counter()
+    create_reasoner = _loader("REASONERS", Path(reasoner))
+    create_segmenter = _loader("SEGMENTERS", Path(segmenter))
+    pair = create_reasoner(Path(reasoner), device=device), create_segmenter(Path(segmenter), device=device)
+    return MedReasoner(*pair, load_seconds=perf_counter() - start)
+
+
+def _loader(constant: str, folder: Path) -> Callable[..., Any]:
+    """What can load the folder, by the `model_type` in its config.json."""
+    infos = [cast(ReasonerInfo | SegmenterInfo, info) for info, _ in declared(constant).values()]
+    found = _model_type(folder)
+    for info in infos:
+        if found in info.model_types:
+            return info.create
+    accepted = ", ".join(kind for info in infos for kind in info.model_types)
+    raise ModelUnavailableError(
+        f"{folder.name} holds a model of type {found!r}, which is no {constant.lower()[:-1]} that is known "
+        f"here; accepted: {accepted}"
+    )
+
+
+def _model_type(folder: Path) -> str:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return str(config["model_type"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{folder.name} has no readable config.json with a model_type; give the folder that holds "
+            "config.json and the .safetensors files"
+        ) from error
+
+
+def _weights_of_both(reasoner: Reasoner, segmenter: Segmenter) -> str:
+    """Both hashes as one; the common hash when both use the same weights."""
+    hashes = {reasoner.weights_sha256, segmenter.weights_sha256}
+    return hashes.pop() if len(hashes) == 1 else combined_sha256(hashes)
+
+
+def _plane_key(plane: Plane) -> bytes:
+    digest = blake2b(plane.image.tobytes(), digest_size=16)
+    digest.update(repr((plane.grid, plane.window, plane.modality, plane.calibrated)).encode())
+    return digest.digest()
+
+
+def _check(cancelled: Cancelled) -> None:
+    if cancelled():
+        raise CancelledError
+
+
+def _nothing_there(reasoning: Reasoning) -> str:
+    name = reasoning.structure.replace("_", " ")
+    return f"{name.capitalize() or 'Nothing that fits the question'} was not seen on this slice."
+
+
+def _confidence(reasoning: Reasoning, masks: ScoredMasks | None) -> float | None:
+    """The Reasoner's own, else the Segmenter's estimate of its mask."""
+    if reasoning.confidence is not None or masks is None:
+        return reasoning.confidence
+    return float(min(max(masks.scores[0], 0.0), 1.0))
+
+
+def _proposal_notes(question: Question, reasoning: Reasoning, box: Box | None) -> list[str]:
+    notes = []
+    if reasoning.box is not None:
+        notes.append(f"proposed box: {_rounded(reasoning.box)}")
+    if reasoning.points is not None:
+        notes.append("proposed points: " + ", ".join(_rounded(point) for point in reasoning.points))
+    if question.box is not None or question.points:
+        notes.append("segmented from the box or points that the user drew")
+    elif box is not None and reasoning.box is not None and _overlap(box, reasoning.box) < LOW_AGREEMENT:
+        notes.append("low agreement: the mask and the proposed box overlap little, please check")
+    return notes
+
+
+def _overlap(first: Box, second: Box) -> float:
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
+    return shared / (sum(areas) - shared)
+
+
+def _rounded(values: tuple[float, ...]) -> str:
+    return "[" + ", ".join(f"{value:.1f}" for value in values) + "]"
+
+
+MODELS = (
+    ModelInfo(
+        id="medreasoner",
+        title="MedReasoner (own model folders)",
+        system="MedReasoner",
+        summary="A vision-language model reasons and points, SAM 2 draws; needs two local model folders",
+        licence="as the weights in the folders",
+        create=load_pair,
+        needs_download=True,
+    ),
+)
