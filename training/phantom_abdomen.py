@@ -27,7 +27,9 @@ def paint_liver(subject: Subject) -> None:
     liver = smooth_common(liver, leftwards * 0.72, 16)
     hilum = ellipsoid(region, (-22, -6, 22), (24, 15, 16), (0, 20, 30))
     liver = smooth_common(liver, -hilum, 8)
-    fissure = np.maximum(np.abs(region.x - 18 + 0.3 * (region.y + 70)) - 2.5, np.maximum(region.z - 40, region.y + 45))
+    fissure = np.maximum(
+        np.abs(region.x - 18 + 0.3 * (region.y + 70)) - 2.5, np.maximum(region.z - 40, region.y + 45)
+    )
     liver = np.maximum(liver, -fissure) + 1.2 * region.of(subject.rough) + 2.0 * region.of(subject.coarse)
     texture = subject.blood["liver"] + 2.5 * region.of(subject.rough)
     label = subject.value("liver")
@@ -102,8 +104,23 @@ def paint_pancreas(subject: Subject) -> None:
     canvas = subject.canvas
     shift = subject.rng.normal(0, 4, 3)
     size = float(subject.rng.normal(1.0, 0.12))
-    vein = [(82, 22, 26, 4), (50, 8, 14, 4.5), (18, -10, 4, 5), (-8, -10, -2, 6), (-16, -12, 8, 7), (-28, -10, 24, 7), (-36, -8, 28, 6)]
-    path = [(-22, -14, -46, 12), (-20, -18, -24, 15), (-4, -24, -8, 11), (18, -28, 2, 9), (46, -10, 12, 10), (76, 12, 24, 9)]
+    vein = [
+        (82, 22, 26, 4),
+        (50, 8, 14, 4.5),
+        (18, -10, 4, 5),
+        (-8, -10, -2, 6),
+        (-16, -12, 8, 7),
+        (-28, -10, 24, 7),
+        (-36, -8, 28, 6),
+    ]
+    path = [
+        (-22, -14, -46, 12),
+        (-20, -18, -24, 15),
+        (-4, -24, -8, 11),
+        (18, -28, 2, 9),
+        (46, -10, 12, 10),
+        (76, 12, 24, 9),
+    ]
     gland = tube(canvas, [(*(np.asarray(p[:3]) + shift), p[3] * size) for p in path])
     uneven = gland.shape + 1.6 * gland.region.of(subject.rough)
     texture = subject.blood["pancreas"] + 8 * gland.region.of(subject.rough)
@@ -139,7 +156,17 @@ def paint_stomach(subject: Subject) -> None:
     food = 22 + 9 * region.of(subject.rough)
     content = np.where(region.y < level, np.float32(AIR + 15), food)
     paint_hollow(subject, region, wall, ("stomach", ""), wall_mm=4.0, content=content)
-    bulb = tube(subject.canvas, [(-18, -50, -6, 12), (-38, -32, -10, 12), (-44, -16, -40, 12), (-34, -8, -64, 12), (0, -2, -70, 11), (26, -14, -52, 11)])
+    bulb = tube(
+        subject.canvas,
+        [
+            (-18, -50, -6, 12),
+            (-38, -32, -10, 12),
+            (-44, -16, -40, 12),
+            (-34, -8, -64, 12),
+            (0, -2, -70, 11),
+            (26, -14, -52, 11),
+        ],
+    )
     duodenum = bulb.shape + 0.8 * bulb.region.of(subject.rough)
     paint_hollow(subject, bulb.region, duodenum, ("small_bowel", ""), wall_mm=2.5, content=20.0)
 
@@ -155,7 +182,9 @@ def paint_colon(subject: Subject) -> None:
         (106, 6, -8, 15), (104, 32, -50, 14), (100, 22, -110, 14), (88, -14, -155, 13), (58, -30, -190, 13), (22, -40, -178, 13),
         (-20, -26, -186, 13), (-22, 10, -200, 13), (6, 46, -206, 14), (4, 58, -236, 18), (0, 46, -268, 17), (0, 50, -296, 8),
     ]  # fmt: skip
-    gut = tube(subject.canvas, [(*subject.moved((x, y, z), 3.0), r * wide) for x, y, z, r in path], reach_mm=8.0)
+    gut = tube(
+        subject.canvas, [(*subject.moved((x, y, z), 3.0), r * wide) for x, y, z, r in path], reach_mm=8.0
+    )
     pouches = 2.6 * np.cos(gut.along * np.float32(2 * np.pi / 27)) * np.clip((860 - gut.along) / 200, 0.2, 1)
     shape = smooth_common(gut.shape + pouches, cavity_shape(gut.region) + 3.0, 5)
     content = _faeces(subject, gut, float(rng.normal(2.0, 4.0)))
@@ -188,7 +217,9 @@ def _paint_loop(subject: Subject, loop: Tube) -> None:
     region = loop.region
     free = np.isin(region.of(subject.canvas.labels), (0, subject.value("body"), subject.value("small_bowel")))
     shape = np.maximum(loop.shape + 1.0 * region.of(subject.rough), cavity_shape(region) + 3.0)
-    folds = np.float32(2.0) * np.cos(loop.along * np.float32(2 * np.pi / 9)) * np.clip(1 - loop.along / 900, 0, 1)
+    folds = (
+        np.float32(2.0) * np.cos(loop.along * np.float32(2 * np.pi / 9)) * np.clip(1 - loop.along / 900, 0, 1)
+    )
     shape = np.where(free, shape, np.float32(8.0)).astype(np.float32)
     gas = (loop.above > 4) & (region.of(subject.coarse) > 1.15)
     content = np.where(gas, np.float32(AIR + 20), 18 + 10 * region.of(subject.rough) + 6 * folds)

@@ -116,7 +116,12 @@ class Canvas:
 
 
 def empty_canvas(
-    grid: Grid, rng: np.random.Generator, *, scale: Vector, warp_mm: Sequence[tuple[float, float]], edge_mm: float
+    grid: Grid,
+    rng: np.random.Generator,
+    *,
+    scale: Vector,
+    warp_mm: Sequence[tuple[float, float]],
+    edge_mm: float,
 ) -> Canvas:
     """A blank canvas with smoothly deformed coordinates; warp_mm lists (node spacing, sd) in mm."""
     axes = grid.axes()
@@ -177,11 +182,15 @@ def ellipsoid(region: Region, centre: Vector, radii: Vector, degrees_xyz: Vector
         offset = [row[0] * offset[0] + row[1] * offset[1] + row[2] * offset[2] for row in back]
     squares = [np.square(o / np.float32(r)) for o, r in zip(offset, radii, strict=True)]
     level = np.sqrt(squares[0] + squares[1] + squares[2]) + np.float32(1e-6)
-    slope = np.sqrt(sum(s / np.float32(r * r) for s, r in zip(squares, radii, strict=True))) + np.float32(1e-6)
+    slope = np.sqrt(sum(s / np.float32(r * r) for s, r in zip(squares, radii, strict=True))) + np.float32(
+        1e-6
+    )
     return np.asarray(level * (level - 1) / slope, dtype=np.float32)
 
 
-def capsule(region: Region, start: Sequence[float], end: Sequence[float], radii: tuple[float, float]) -> Field:
+def capsule(
+    region: Region, start: Sequence[float], end: Sequence[float], radii: tuple[float, float]
+) -> Field:
     """Signed distance to a rod with round ends whose radius changes linearly."""
     along, distance = segment_distance(region, start, end)
     return np.asarray(distance - (radii[0] + (radii[1] - radii[0]) * along), dtype=np.float32)

@@ -162,8 +162,12 @@ def paint_muscles(subject: Subject, muscle: Field) -> None:
     back = both_sides(canvas, (0, 20, -260), (75, 140, 210))
     for side, region in subject.sides(back):
         y = profile(region, SPINE, 1) + 47
-        wide = np.interp(region.z, (-260, -200, -100, 0, 100, 210), (10, 24, 32, 31, 24, 15)).astype(np.float32)
-        column = (np.hypot((region.x - 33 + (30 - wide) / 2) / wide, (region.y - y) / (0.66 * wide)) - 1) * wide
+        wide = np.interp(region.z, (-260, -200, -100, 0, 100, 210), (10, 24, 32, 31, 24, 15)).astype(
+            np.float32
+        )
+        column = (
+            np.hypot((region.x - 33 + (30 - wide) / 2) / wide, (region.y - y) / (0.66 * wide)) - 1
+        ) * wide
         _paint_muscle(subject, region, np.maximum(column, region.of(muscle)), ("erector_spinae", side))
     hips = both_sides(canvas, (10, -10, -350), (175, 150, -120))
     for side, region in subject.sides(hips):
@@ -185,7 +189,12 @@ def paint_hip_flexors(subject: Subject) -> None:
         _paint_muscle(subject, psoas.region, psoas.shape, ("iliopsoas", side))
         iliacus = tube(
             subject.canvas,
-            [(sign * 92, 22, -128, 8), (sign * 96, 2, -165, 15), (sign * 88, -22, -205, 14), (sign * 84, -36, -240, 10)],
+            [
+                (sign * 92, 22, -128, 8),
+                (sign * 96, 2, -165, 15),
+                (sign * 88, -22, -205, 14),
+                (sign * 84, -36, -240, 10),
+            ],
         )
         _paint_muscle(subject, iliacus.region, iliacus.shape, ("iliopsoas", side))
 
@@ -198,7 +207,12 @@ def _paint_muscle(subject: Subject, region: Region, shape: Field, structure: tup
 
 
 def paint_bone(
-    subject: Subject, region: Region, shape: Field, structure: tuple[str, str] | None, *, cortex_mm: float = 2.0
+    subject: Subject,
+    region: Region,
+    shape: Field,
+    structure: tuple[str, str] | None,
+    *,
+    cortex_mm: float = 2.0,
 ) -> None:
     """Bone with a dense shell and a spongy inside; unlabelled when the structure is None."""
     label = subject.value("body") if structure is None else subject.value(*structure)
@@ -212,7 +226,9 @@ def paint_ribs(subject: Subject) -> None:
     canvas = subject.canvas
     region = canvas.region((-160, -130, -60), (160, 110, 315))
     middle, depth = (WALL_MIDDLE(region), WALL_DEPTH(region))
-    around = np.abs(np.arctan2(region.x / profile(region, WALL, 1), (region.y - middle) / depth)) / np.float32(np.pi)
+    around = np.abs(
+        np.arctan2(region.x / profile(region, WALL, 1), (region.y - middle) / depth)
+    ) / np.float32(np.pi)
     drop = np.interp(around, (0, 0.12, 0.45, 0.75, 1.0), (4, 4, 58, 84, 52)).astype(np.float32)
     drop *= np.interp(region.z, (150, 290), (1.0, 0.45)).astype(np.float32)
     height = region.z + drop
@@ -297,7 +313,9 @@ def _paint_canal(subject: Subject, region: Region, canal_y: Field) -> None:
 def _paint_sacrum(subject: Subject) -> None:
     region = subject.canvas.region((-65, 20, -310), (65, 130, -150))
     middle = np.interp(region.z, (-300, -275, -230, -195, -165), (66, 78, 88, 76, 54)).astype(np.float32)
-    wide = np.interp(region.z, (-300, -272, -235, -205, -175, -160), (4, 10, 28, 46, 54, 42)).astype(np.float32)
+    wide = np.interp(region.z, (-300, -272, -235, -205, -175, -160), (4, 10, 28, 46, 54, 42)).astype(
+        np.float32
+    )
     deep = np.interp(region.z, (-300, -270, -230, -165), (4, 6, 13, 20)).astype(np.float32)
     bent = region.y - middle + 0.004 * region.x**2
     sacrum = (np.hypot(region.x / wide, bent / deep) - 1) * deep
@@ -322,7 +340,12 @@ def paint_pelvis(subject: Subject) -> None:
             ((78, 30, -245), (62, 48, -200), (14, 12)),
         ):
             bone = smooth_union(bone, capsule(half, start, end, radii), 6)
-        bone = np.maximum(bone, np.maximum(4 - half.x, 25 - np.hypot(half.x - head[0], np.hypot(half.y - head[1], half.z - head[2]))))
+        bone = np.maximum(
+            bone,
+            np.maximum(
+                4 - half.x, 25 - np.hypot(half.x - head[0], np.hypot(half.y - head[1], half.z - head[2]))
+            ),
+        )
         paint_bone(subject, half, bone, ("hip_bone", side))
         _paint_femur(subject, half, head, side)
 

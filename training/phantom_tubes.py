@@ -36,7 +36,9 @@ def smooth_curve(points: Sequence[Sequence[float]], step_mm: float) -> Points:
     return np.asarray(PchipInterpolator(chord, knots)(np.linspace(0, chord[-1], count + 1)))
 
 
-def tube(canvas: Canvas, points: Sequence[Sequence[float]], *, step_mm: float = 12.0, reach_mm: float = 4.0) -> Tube:
+def tube(
+    canvas: Canvas, points: Sequence[Sequence[float]], *, step_mm: float = 12.0, reach_mm: float = 4.0
+) -> Tube:
     """The tube through (x, y, z, radius) points in canonical mm; `shape` is exact up to `reach_mm` outside."""
     curve = smooth_curve(points, step_mm)
     widest = curve[:, 3].max() + reach_mm
@@ -65,12 +67,19 @@ def _add_segment(canvas: Canvas, onto: Tube, start: Points, end: Points, travell
 
 def _within(inner: Region, outer: Region) -> tuple[slice, slice, slice]:
     """Where a region that lies inside another one lies in the other's arrays."""
-    slices = [slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner.slices, outer.slices, strict=True)]
+    slices = [
+        slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner.slices, outer.slices, strict=True)
+    ]
     return slices[0], slices[1], slices[2]
 
 
 def branches(
-    rng: np.random.Generator, start: Sequence[float], direction: Sequence[float], *, radius: float, generations: int
+    rng: np.random.Generator,
+    start: Sequence[float],
+    direction: Sequence[float],
+    *,
+    radius: float,
+    generations: int,
 ) -> list[list[list[float]]]:
     """A random tree of short tubes, each a list of two (x, y, z, radius) points, thinner at every fork."""
     heading = np.asarray(direction, dtype=np.float64) / np.linalg.norm(direction)

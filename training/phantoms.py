@@ -25,7 +25,9 @@ from .phantom_abdomen import (
     paint_spleen,
     paint_stomach,
 )
+from .phantom_brain import paint_cerebellum, paint_cerebrum, paint_deep, paint_fourth_ventricle, paint_stem
 from .phantom_chest import paint_airways, paint_great_vessels, paint_heart, paint_lungs
+from .phantom_head import TISSUES, Head, paint_head, paint_orbits
 from .phantom_space import Field, Grid, empty_canvas, smooth_field
 from .phantom_trunk import (
     AIR,
@@ -44,8 +46,18 @@ RESERVED_SEEDS_FROM = 10_000
 """Seeds from here on belong to samples and tests."""
 
 Phase = Literal["native", "arterial", "portal", "random"]
+Contrast = Literal["t1", "t2", "flair", "random"]
 
-_PAIRED_BODY = ("lung", "kidney", "adrenal_gland", "hip_bone", "femur", "erector_spinae", "iliopsoas", "gluteal_muscles")
+_PAIRED_BODY = (
+    "lung",
+    "kidney",
+    "adrenal_gland",
+    "hip_bone",
+    "femur",
+    "erector_spinae",
+    "iliopsoas",
+    "gluteal_muscles",
+)
 _SINGLE_BODY = (
     "body", "heart", "liver", "spleen", "gallbladder", "stomach", "pancreas", "aorta", "inferior_vena_cava", "portal_vein",
     "oesophagus", "trachea", "small_bowel", "colon", "urinary_bladder", "vertebra", "sacrum", "spinal_canal", "ribs", "sternum",
@@ -58,6 +70,13 @@ _BLOOD: Mapping[str, tuple[float, float, float]] = {
     "spleen_stripes": (1.5, 16, 2.5), "renal_cortex": (35, 200, 190), "renal_medulla": (30, 85, 160),
     "pancreas": (40, 105, 92), "adrenal": (20, 75, 70), "wall": (42, 85, 95),
 }  # fmt: skip
+
+_PAIRED_HEAD = (
+    "cerebral_cortex", "cerebral_white_matter", "lateral_ventricle", "inferior_lateral_ventricle", "thalamus",
+    "caudate_nucleus", "putamen", "globus_pallidus", "hippocampus", "amygdala", "nucleus_accumbens",
+    "ventral_diencephalon", "cerebellar_cortex", "cerebellar_white_matter", "eye",
+)  # fmt: skip
+_SINGLE_HEAD = ("skull", "cerebrospinal_fluid", "third_ventricle", "fourth_ventricle", "brainstem")
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +138,9 @@ def body_ct(
     return _finished(subject, noise_hu)
 
 
-def _square_grid(spacing_mm: tuple[float, float, float], pixels: int, z_range_mm: tuple[float, float]) -> Grid:
+def _square_grid(
+    spacing_mm: tuple[float, float, float], pixels: int, z_range_mm: tuple[float, float]
+) -> Grid:
     slices = int(np.floor((z_range_mm[1] - z_range_mm[0]) / spacing_mm[0])) + 1
     corner_x, corner_y = (-(pixels - 1) * step / 2 for step in (spacing_mm[2], spacing_mm[1]))
     return Grid((slices, pixels, pixels), spacing_mm, (corner_x, corner_y, z_range_mm[0]))
@@ -128,7 +149,11 @@ def _square_grid(spacing_mm: tuple[float, float, float], pixels: int, z_range_mm
 def _person(grid: Grid, rng: np.random.Generator, phase: Phase) -> Subject:
     scale = tuple(float(s) for s in 1 / np.clip(rng.normal(1.0, 0.04) * rng.normal(1.0, 0.025, 3), 0.88, 1.1))
     canvas = empty_canvas(
-        grid, rng, scale=(scale[0], scale[1], scale[2]), warp_mm=((90, 3.5), (38, 1.3)), edge_mm=1.1 * grid.spacing_mm[1]
+        grid,
+        rng,
+        scale=(scale[0], scale[1], scale[2]),
+        warp_mm=((90, 3.5), (38, 1.3)),
+        edge_mm=1.1 * grid.spacing_mm[1],
     )
     canvas.voxels[...] = AIR
     column = ("native", "arterial", "portal").index(phase) if phase != "random" else int(rng.integers(3))
@@ -149,3 +174,58 @@ def _finished(subject: Subject, noise_hu: float) -> Phantom:
     return Phantom(
         subject.canvas.labels, structures, tuple(side for _, side in keys), voxels, subject.canvas.grid.affine
     )
+
+
+def head_mr(
+    seed: int,
+    *,
+    contrast: Contrast = "random",
+    spacing_mm: tuple[float, float, float] = (1.2, 1.2, 1.2),
+    shape: tuple[int, int, int] = (160, 192, 160),
+    noise: float = 0.0,
+) -> Phantom:
+    """MR of the head in arbitrary units (0 to about 1000).
+
+    spacing_mm, shape: (k, j, i). noise: standard deviation of Rician noise in the same units.
+    """
+    rng = np.random.default_rng([seed, 2])
+    extent = [step * (size - 1) for step, size in zip(spacing_mm, shape, strict=True)]
+    grid = Grid(shape, spacing_mm, (-extent[2] / 2, 2 - extent[1] / 2, 90 - extent[0]))
+    head = _head(grid, rng, contrast)
+    for paint in (
+        paint_head,
+        paint_orbits,
+        paint_cerebrum,
+        paint_cerebellum,
+        paint_stem,
+        paint_fourth_ventricle,
+        paint_deep,
+    ):
+        paint(head)
+    keys = [("", ""), *head.labels]
+    voxels = head.canvas.voxels
+    if noise:
+        real, imaginary = noise * rng.standard_normal((2, *voxels.shape), dtype=np.float32)
+        voxels = np.hypot(voxels + real, imaginary)
+    structures, sides = tuple(name for name, _ in keys), tuple(side for _, side in keys)
+    return Phantom(head.canvas.labels, structures, sides, voxels, grid.affine)
+
+
+def _head(grid: Grid, rng: np.random.Generator, contrast: Contrast) -> Head:
+    scale = 1 / np.clip(rng.normal(1.0, 0.03) * rng.normal(1.0, 0.025, 3), 0.9, 1.07)
+    canvas = empty_canvas(
+        grid,
+        rng,
+        scale=(float(scale[0]), float(scale[1]), float(scale[2])),
+        warp_mm=((60, 2.2), (26, 1.0)),
+        edge_mm=1.1 * grid.spacing_mm[1],
+    )
+    column = ("t1", "t2", "flair").index(contrast) if contrast != "random" else int(rng.integers(3))
+    tones = {name: float(row[column] * rng.normal(1.0, 0.05)) for name, row in TISSUES.items()}
+    canvas.voxels[...] = tones["air"]
+    return Head(
+        canvas, rng, label_table(_SINGLE_HEAD, _PAIRED_HEAD), tones,
+        fine=smooth_field(grid, rng, 5.0, extent_mm=160), rough=smooth_field(grid, rng, 11.0, extent_mm=160),
+        coarse=smooth_field(grid, rng, 34.0, extent_mm=160), folds=smooth_field(grid, rng, 8.0, extent_mm=160),
+        atrophy=float(rng.uniform(0.0, 1.0)),
+    )  # fmt: skip
