@@ -1,0 +1,5 @@
+"""`python -m napari_medreason.engine`."""
+
+from napari_medreason.engine.server import main
+
+main()

@@ -1,0 +1,159 @@
+"""What an engine can be asked to do; these run on the engine's main thread, one at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from napari_medreason.core.grounding import Grounding, Seconds
+from napari_medreason.engine.fields import Fields
+from napari_medreason.engine.protocol import (
+    Prompt,
+    Segmented,
+    model_list_to_map,
+    plane_hash,
+    segmented_to_map,
+    take_prompt,
+    take_question,
+)
+from napari_medreason.engine.shelf import Shelf
+from napari_medreason.engine.values import grounding_to_map, map_to_plane
+from napari_medreason.errors import CancelledError, EngineError
+from napari_medreason.models.base import Segmenter
+
+_BEAT_SECONDS = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One request that waits or runs; `reply(kind, value)` sends a frame about it."""
+
+    id: int
+    method: str
+    arguments: object
+    reply: Callable[[str, object], None]
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def check(self) -> None:
+        """CancelledError when the request was cancelled."""
+        if self.cancelled.is_set():
+            raise CancelledError("the request was cancelled")
+
+    def progress(self, stage: str) -> None:
+        """Say what happens now."""
+        self.reply("progress", {"stage": stage, "fraction": None})
+
+
+class Methods:
+    """The methods, by name in `table`; each takes a request and its arguments and gives a map."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def table(self) -> dict[str, Callable[[Request, Fields], object]]:
+        """All methods that models or planes are needed for."""
+        return {
+            "models": self._models,
+            "load": self._load,
+            "unload": self._unload,
+            "plane": self._plane,
+            "ask": self._ask,
+            "segment": self._segment,
+        }
+
+    @contextlib.contextmanager
+    def _loading(self, request: Request, model_id: str) -> Iterator[None]:
+        """Report the stage "loading" at once and again and again, unless the model is there already."""
+        if self._shelf.holds(model_id):
+            yield
+            return
+        loaded = threading.Event()
+        request.progress("loading")
+
+        def beat() -> None:
+            while not loaded.wait(_BEAT_SECONDS):
+                request.progress("loading")
+
+        thread = threading.Thread(target=beat, name="loading", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            loaded.set()
+            thread.join()
+        request.check()
+
+    def _models(self, request: Request, fields: Fields) -> object:
+        registry = self._shelf.registry
+        return model_list_to_map(registry.available().values(), registry.segmenters())
+
+    def _load(self, request: Request, fields: Fields) -> object:
+        model_id, options = fields.text("model"), fields.map("options")
+        with self._loading(request, model_id):
+            _, seconds = self._shelf.model(model_id, options)
+        return {"seconds": seconds}
+
+    def _unload(self, request: Request, fields: Fields) -> object:
+        self._shelf.unload(fields.text("model"))
+        return {}
+
+    def _plane(self, request: Request, fields: Fields) -> object:
+        key, plane = fields.text("hash"), map_to_plane(fields.take("plane"))
+        if plane_hash(plane) != key:
+            raise EngineError("the plane does not have the hash that it was sent with; send it again")
+        self._shelf.keep_plane(key, plane)
+        return {}
+
+    def _ask(self, request: Request, fields: Fields) -> object:
+        model_id, plane = fields.text("model"), self._shelf.plane(fields.text("plane"))
+        question = take_question(fields, plane)
+        with self._loading(request, model_id):
+            model, seconds = self._shelf.model(model_id)
+        request.progress("reasoning")
+
+        def on_text(text: str) -> None:
+            request.check()
+            request.reply("text", str(text))
+
+        grounding = model.ask(question, on_text=on_text, cancelled=request.cancelled.is_set)
+        return grounding_to_map(_with_load_seconds(grounding, seconds))
+
+    def _segment(self, request: Request, fields: Fields) -> object:
+        segmenter_id, key = fields.text("segmenter"), fields.text("plane")
+        plane, prompt = self._shelf.plane(key), take_prompt(fields)
+        if prompt.mask is not None and prompt.mask.shape != plane.image.shape:
+            raise EngineError(f"the mask is {prompt.mask.shape}, its plane is {plane.image.shape}")
+        with self._loading(request, segmenter_id):
+            loaded = self._shelf.segmenter(segmenter_id)
+        segmenter = loaded.segmenter
+        started = time.perf_counter()
+        embedding = self._shelf.embedding(segmenter_id, key)
+        if embedding is None:
+            request.progress("embedding")
+            embedding = loaded.embed(plane)
+            self._shelf.keep_embedding(segmenter_id, key, embedding)
+        request.check()
+        request.progress("segmenting")
+        mask, score = _best_mask(segmenter, embedding, prompt)
+        seconds = Seconds(load=loaded.load_seconds, segment=time.perf_counter() - started)
+        return segmented_to_map(Segmented(mask, score, segmenter.id, seconds, segmenter.weights_sha256))
+
+
+def _best_mask(segmenter: Segmenter, embedding: Any, prompt: Prompt) -> tuple[Any, float]:
+    scored = segmenter.segment(
+        embedding, box=prompt.box, points=prompt.points, labels=prompt.labels, mask=prompt.mask
+    )
+    return scored.best, float(np.asarray(scored.scores)[0])
+
+
+def _with_load_seconds(grounding: Grounding, seconds: float) -> Grounding:
+    """Add what loading took here, unless the model counted it itself."""
+    times = grounding.provenance.seconds
+    times = replace(times, load=max(times.load, seconds))
+    return replace(grounding, provenance=replace(grounding.provenance, seconds=times))
