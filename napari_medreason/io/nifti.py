@@ -82,9 +82,9 @@ def write(path: Path, volume: Volume) -> None:
     Both codes are 0 when the orientation is unknown, so that other programs don't trust it either.
     """
     voxels = volume.voxels
-    if voxels.dtype.kind not in "iuf" or voxels.dtype.itemsize == 2 and voxels.dtype.kind == "f":
+    if voxels.dtype.kind not in "iuf" or (voxels.dtype.itemsize == 2 and voxels.dtype.kind == "f"):
         raise ExportError(f"NIfTI can't hold {voxels.dtype} voxels; use integers or float32/float64")
-    kind = nibabel.Nifti1Image if max(voxels.shape) <= _MAX_NIFTI1_SIZE else nibabel.Nifti2Image
+    kind: Any = nibabel.Nifti1Image if max(voxels.shape) <= _MAX_NIFTI1_SIZE else nibabel.Nifti2Image
     affine_ras = RAS_FROM_LPS @ volume.affine
     with _nibabel_quiet():
         image = kind(voxels.transpose(), affine_ras, dtype=voxels.dtype)
@@ -165,7 +165,7 @@ def _voxels(image: Any, shape: tuple[int, ...], name: str) -> NDArray[np.generic
 
 
 def _scaled(voxels: NDArray[np.generic], slope: float, inter: float) -> NDArray[np.float32]:
-    """slope x stored + inter in float64, kept as float32, one outer index at a time to save memory."""
+    """Slope x stored + inter in float64, kept as float32, one outer index at a time to save memory."""
     result = np.empty(voxels.shape, np.float32)
     for source, target in zip(voxels, result, strict=True):
         with np.errstate(over="ignore"):

@@ -1,0 +1,64 @@
+"""DICOM image series: a folder, or one file (enhanced multi-frame or a single slice)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_medreason.core.volume import Volume
+from napari_medreason.errors import UnreadableImageError
+from napari_medreason.io.base import Format, ReadOptions, SeriesInfo
+from napari_medreason.io.dicom_headers import SUFFIXES, looks_like_dicom
+from napari_medreason.io.dicom_pixels import decode, value_warnings
+from napari_medreason.io.dicom_series import Scan, Stack, left_out_warnings, scan
+
+
+def can_read(path: Path) -> bool:
+    """Every folder, and files that look like DICOM."""
+    return path.is_dir() or looks_like_dicom(path)
+
+
+def list_series(path: Path, options: ReadOptions) -> tuple[SeriesInfo, ...]:
+    """One entry per grid found, largest first."""
+    return tuple(stack.info for stack in scan(path, options).stacks)
+
+
+def read(path: Path, options: ReadOptions) -> Volume:
+    """One series as a volume; the largest when none is asked for."""
+    found = scan(path, options)
+    stack = _chosen(found, options.series)
+    grid, info = stack.grid, stack.info
+    voxels = decode(grid, options)
+    warnings = (*grid.warnings, *value_warnings(grid), *left_out_warnings(found.left_out))
+    if not options.series and len(found.stacks) > 1:
+        warnings += (_others(found, stack),)
+    return Volume(
+        voxels=voxels,
+        affine=grid.affine,
+        modality=info.modality,
+        name=f"{info.modality} series {info.number}" if info.number is not None else info.modality,
+        orientation_known=grid.orientation_known,
+        calibrated=grid.calibrated and not grid.frames[0][0].pixels.look_up_table,
+        series_uid=info.uid,
+        warnings=warnings,
+    )
+
+
+def _chosen(found: Scan, series: str) -> Stack:
+    if not series:
+        return found.stacks[0]
+    for stack in found.stacks:
+        if stack.info.uid == series:
+            return stack
+    raise UnreadableImageError(
+        f"no series has the id {series!r}; there are {len(found.stacks)}: "
+        + ", ".join(stack.info.uid for stack in found.stacks[:5])
+    )
+
+
+def _others(found: Scan, stack: Stack) -> str:
+    count = len(found.stacks) - 1
+    rest = "another series is" if count == 1 else f"{count} other series are"
+    return f"The largest series is shown ({stack.info.slice_count} slices); {rest} there to choose from."
+
+
+FORMAT = Format("DICOM", SUFFIXES, can_read, read, list_series)

@@ -1,0 +1,187 @@
+"""Stored DICOM pixels to real values, decoded in threads into one array."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import defaultdict
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from napari_medreason.errors import UnreadableImageError
+from napari_medreason.io.base import ReadOptions
+from napari_medreason.io.dicom_grid import Grid
+from napari_medreason.io.dicom_headers import FrameHeader, StoredPixels
+from napari_medreason.io.dicom_values import DAMAGED
+
+_MAX_THREADS = 8
+_FRAMES_PER_TASK = 32
+_INT16 = np.iinfo(np.int16)
+_KEEPS_VALUES = ("CT", "PT")
+"""Modalities whose values are physical: MONOCHROME1 then only says how to show them."""
+
+INVERTED = (
+    "The images are stored with high values as black (MONOCHROME1); values were inverted, so bright is high."
+)
+SHOWN_INVERTED = (
+    "The images ask to be shown with high values as black (MONOCHROME1); the calibrated values are unchanged."
+)
+LOOK_UP_TABLE = (
+    "The images come with a look-up table for their values (Modality LUT), which is not applied; "
+    "grey values are not calibrated."
+)
+
+
+class _DoesNotFitError(Exception):
+    """A value is not a whole number within int16."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """Frames of one file and where their values go."""
+
+    path: Path
+    frames: tuple[tuple[FrameHeader, tuple[int, int]], ...]
+
+
+def decode(grid: Grid, options: ReadOptions) -> NDArray[np.generic]:
+    """Real values, (frame, k, j, i), or (k, j, i) for a single frame.
+
+    slope x stored + intercept, each image with its own: int16 when every value is a whole number
+    that fits, else float32. Memory is the result plus one image per thread. Raises
+    UnreadableImageError when an image can't be decoded.
+    """
+    first = grid.frames[0][0]
+    shape = (len(grid.frames), len(grid.frames[0]), *first.shape)
+    for dtype in (np.int16, np.float32) if _may_fit(grid) else (np.float32,):
+        values = np.empty(shape, dtype)
+        try:
+            _decode_into(values, grid, options)
+        except _DoesNotFitError:
+            del values
+            continue
+        return values[0] if shape[0] == 1 else values
+    raise UnreadableImageError(f"{first.path.name} holds values that can't be kept as float32")
+
+
+def value_warnings(grid: Grid) -> tuple[str, ...]:
+    """What a user must know about the grey values."""
+    first = grid.frames[0][0]
+    found = []
+    if first.pixels.inverted:
+        found.append(SHOWN_INVERTED if first.series.modality in _KEEPS_VALUES else INVERTED)
+    if first.pixels.look_up_table:
+        found.append(LOOK_UP_TABLE)
+    return tuple(found)
+
+
+def _may_fit(grid: Grid) -> bool:
+    """Whether slopes and intercepts are whole, so that int16 is worth trying."""
+    scales = {(image.pixels.slope, image.pixels.intercept) for frame in grid.frames for image in frame}
+    return all(part == round(part) and abs(part) <= _INT16.max for scale in scales for part in scale)
+
+
+def _decode_into(values: NDArray[np.generic], grid: Grid, options: ReadOptions) -> None:
+    tasks, total = _tasks(grid), len(grid.frames) * len(grid.frames[0])
+    stop = Event()
+    # pydicom warns about padding and the like; a fault that matters is raised.
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
+        warnings.simplefilter("ignore")
+        pending = {pool.submit(_decode_task, task, values, stop): task for task in tasks}
+        try:
+            _collect(pending, total, options)
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _collect(pending: dict[Future[None], _Task], total: int, options: ReadOptions) -> None:
+    done_images = 0
+    waiting = set(pending)
+    options.report(0, total)
+    while waiting:
+        finished, waiting = wait(waiting, timeout=0.1, return_when=FIRST_COMPLETED)
+        for future in finished:
+            future.result()
+            done_images += len(pending[future].frames)
+        options.report(done_images, total)
+
+
+def _tasks(grid: Grid) -> list[_Task]:
+    by_file: dict[Path, list[tuple[FrameHeader, tuple[int, int]]]] = defaultdict(list)
+    for n, frame in enumerate(grid.frames):
+        for k, image in enumerate(frame):
+            by_file[image.path].append((image, (n, k)))
+    tasks: list[_Task] = []
+    for path, entries in by_file.items():
+        entries.sort(key=lambda entry: entry[0].frame_index)
+        chunks = range(0, len(entries), _FRAMES_PER_TASK)
+        tasks.extend(_Task(path, tuple(entries[n : n + _FRAMES_PER_TASK])) for n in chunks)
+    return tasks
+
+
+def _decode_task(task: _Task, values: NDArray[np.generic], stop: Event) -> None:
+    wanted = [image.frame_index for image, _ in task.frames]
+    try:
+        stored_images = iter_pixels(_source(task.path), indices=wanted, raw=True)
+        for image, place in task.frames:
+            if stop.is_set():
+                return
+            stored = next(stored_images)
+            if stored.shape != image.shape:
+                raise ValueError(f"decoded to {stored.shape}")
+            values[place] = _real(stored, image, values.dtype)
+    except DAMAGED as error:
+        raise UnreadableImageError(_undecodable(task.path, error)) from error
+
+
+def _source(path: Path) -> Path | pydicom.FileDataset:
+    """The path, so that only wanted frames are read; the data set for a deflated file."""
+    meta = pydicom.dcmread(path, specific_tags=[], stop_before_pixels=True, force=True).file_meta
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        return pydicom.dcmread(path, force=True)
+    return path
+
+
+def _undecodable(path: Path, error: BaseException) -> str:
+    reason = "its pixel data is cut short or damaged"
+    if isinstance(error, NotImplementedError | RuntimeError):
+        reason = "its compression is not supported, or the data is damaged"
+    if isinstance(error, AttributeError):
+        reason = "it has no pixel data, or lacks a tag that is needed to decode it"
+    return f"the image {path.name} can't be decoded: {reason}; export it again, uncompressed if possible"
+
+
+def _real(stored: NDArray[Any], image: FrameHeader, dtype: np.dtype[Any]) -> NDArray[Any]:
+    pixels = image.pixels
+    if dtype == np.int16:
+        if stored.dtype.kind == "f":
+            raise _DoesNotFitError
+        whole = _upright(stored.astype(np.int64), image) * int(pixels.slope) + int(pixels.intercept)
+        if whole.min() < _INT16.min or whole.max() > _INT16.max:
+            raise _DoesNotFitError
+        return whole.astype(np.int16)
+    real = _upright(stored.astype(np.float64), image) * pixels.slope + pixels.intercept
+    return np.asarray(real.astype(np.float32))
+
+
+def _upright(stored: NDArray[Any], image: FrameHeader) -> NDArray[Any]:
+    """Stored values with bright as high: MONOCHROME1 is turned over within the stored range."""
+    pixels = image.pixels
+    if not pixels.inverted or image.series.modality in _KEEPS_VALUES:
+        return stored
+    return np.asarray(_sum_of_extremes(pixels) - stored)
+
+
+def _sum_of_extremes(pixels: StoredPixels) -> int:
+    """Least plus greatest value that fits in Bits Stored (0028,0101)."""
+    return -1 if pixels.signed else 2**pixels.bits_stored - 1

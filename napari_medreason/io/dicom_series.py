@@ -1,0 +1,167 @@
+"""Which files of a folder belong together as one grid."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_medreason.errors import UnreadableImageError
+from napari_medreason.io.base import ReadOptions, SeriesInfo
+from napari_medreason.io.dicom_grid import Grid, arrange
+from napari_medreason.io.dicom_headers import FrameHeader, looks_like_dicom, read_frames
+
+_SCAN_THREADS = 4
+"""Headers are small; more than one thread pays on network drives."""
+_SAME_DIRECTION = 0.01
+_SAME_SPACING = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Images that make one grid, and how the user names it."""
+
+    info: SeriesInfo
+    grid: Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What a folder or file holds; left_out counts files without a usable image by what they are."""
+
+    stacks: tuple[Stack, ...]
+    left_out: Counter[str]
+
+
+def scan(path: Path, options: ReadOptions) -> Scan:
+    """Read the headers of every DICOM file at `path`, folders within it included; largest stack first.
+
+    The largest stack is the one with most voxels in one frame. Raises UnreadableImageError when
+    there is none.
+    """
+    files = [path] if path.is_file() else list(_files(path, options))
+    images: list[FrameHeader] = []
+    left_out: Counter[str] = Counter()
+    for found in _read_all(files, options):
+        if isinstance(found, str):
+            left_out[found] += 1
+        else:
+            images.extend(found)
+    if path.is_dir():
+        del left_out["no DICOM file"]
+    if not images:
+        raise UnreadableImageError(_nothing(path, left_out))
+    return Scan(_stacks(images), left_out)
+
+
+def _files(folder: Path, options: ReadOptions) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        options.report(0, 1)
+        folders.sort()
+        for name in sorted(names):
+            file = Path(place) / name
+            if not name.startswith(".") and file.is_file() and _is_candidate(file):
+                yield file
+
+
+def _is_candidate(file: Path) -> bool:
+    try:
+        return looks_like_dicom(file)
+    except OSError:
+        return False
+
+
+def _read_all(files: list[Path], options: ReadOptions) -> Iterator[tuple[FrameHeader, ...] | str]:
+    # pydicom warns about every odd value; what matters to the user is in the volume's own warnings.
+    with warnings.catch_warnings(), ThreadPoolExecutor(_SCAN_THREADS) as pool:
+        warnings.simplefilter("ignore")
+        futures = [pool.submit(read_frames, file) for file in files]
+        try:
+            for done, future in enumerate(futures):
+                options.report(done, len(files))
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    options.report(len(files), len(files))
+
+
+def _nothing(path: Path, left_out: Counter[str]) -> str:
+    wanted = "CT or MR slices with grey values (DICOM) are accepted"
+    if path.is_file():
+        what = next(iter(left_out), "no DICOM file")
+        return f"{path.name} is {what}; {wanted}"
+    if not left_out:
+        return f"the folder {path.name!r} holds no DICOM image; {wanted}; give other files by their own name"
+    return f"the folder {path.name!r} holds no image that can be read, but {_counted(left_out)}; {wanted}"
+
+
+def _counted(left_out: Counter[str]) -> str:
+    return ", ".join(f"{count} x {what}" for what, count in left_out.most_common())
+
+
+def left_out_warnings(left_out: Counter[str]) -> tuple[str, ...]:
+    """One sentence about files that were passed over."""
+    return (f"Files left out: {_counted(left_out)}.",) if left_out else ()
+
+
+def _stacks(images: list[FrameHeader]) -> tuple[Stack, ...]:
+    groups: dict[tuple[object, ...], list[FrameHeader]] = defaultdict(list)
+    for image in images:
+        groups[(image.series.uid, image.shape, image.kind, image.position_lps is None)].append(image)
+    parts = [part for group in groups.values() for part in _same_plane(group)]
+    grids = sorted((arrange(part) for part in parts), key=_size, reverse=True)
+    seen: Counter[str] = Counter()
+    stacks = []
+    for grid in grids:
+        uid = grid.frames[0][0].series.uid
+        seen[uid] += 1
+        stacks.append(Stack(_info(grid, uid if seen[uid] == 1 else f"{uid}#{seen[uid]}"), grid))
+    return tuple(stacks)
+
+
+def _size(grid: Grid) -> tuple[int, int]:
+    first = grid.frames[0][0]
+    return first.shape[0] * first.shape[1] * len(grid.frames[0]), len(grid.frames)
+
+
+def _info(grid: Grid, uid: str) -> SeriesInfo:
+    first = grid.frames[0][0]
+    series = first.series
+    shape = (len(grid.frames[0]), *first.shape)
+    return SeriesInfo(uid, series.modality, series.number, series.description, shape, len(grid.frames))
+
+
+def _same_plane(images: list[FrameHeader]) -> list[list[FrameHeader]]:
+    """Split images by slice orientation and pixel size, allowing for rounded header values."""
+    parts: list[list[FrameHeader]] = []
+    for image in images:
+        home = next((part for part in parts if _alike(part[0], image)), None)
+        if home is None:
+            parts.append([image])
+        else:
+            home.append(image)
+    return parts
+
+
+def _alike(one: FrameHeader, other: FrameHeader) -> bool:
+    return _close(one.orientation, other.orientation, absolute=_SAME_DIRECTION) and _close(
+        one.pixel_spacing, other.pixel_spacing, relative=_SAME_SPACING
+    )
+
+
+def _close(
+    one: tuple[float, ...] | None,
+    other: tuple[float, ...] | None,
+    *,
+    absolute: float = 0.0,
+    relative: float = 0.0,
+) -> bool:
+    if one is None or other is None:
+        return one is other
+    return bool(np.allclose(one, other, rtol=relative, atol=absolute))
