@@ -164,9 +164,16 @@ class MedReasoner:
 
 
 def load_pair(
-    *, reasoner: str | Path | None = None, segmenter: str | Path | None = None, device: str | None = None
+    *,
+    reasoner: str | Path | None = None,
+    segmenter: str | Path | None = None,
+    device: str | None = None,
+    **reasoner_options: Any,
 ) -> MedReasoner:
-    """MedReasoner from two local model folders; ModelUnavailableError when one is missing or unfit."""
+    """MedReasoner from two local model folders; `reasoner_options` go to the Reasoner, such as `prompt`.
+
+    ModelUnavailableError when a folder is missing or holds another kind of model.
+    """
     if reasoner is None or segmenter is None:
         raise ModelUnavailableError(
             "model medreasoner needs two local model folders, a reasoner such as Lingshu or MedReasoner-7B "
@@ -175,8 +182,9 @@ def load_pair(
     start = perf_counter()
     create_reasoner = _loader("REASONERS", Path(reasoner))
     create_segmenter = _loader("SEGMENTERS", Path(segmenter))
-    pair = create_reasoner(Path(reasoner), device=device), create_segmenter(Path(segmenter), device=device)
-    return MedReasoner(*pair, load_seconds=perf_counter() - start)
+    reasoning = create_reasoner(Path(reasoner), device=device, **reasoner_options)
+    segmenting = create_segmenter(Path(segmenter), device=device)
+    return MedReasoner(reasoning, segmenting, load_seconds=perf_counter() - start)
 
 
 def _loader(constant: str, folder: Path) -> Callable[..., Any]:
