@@ -9,7 +9,8 @@ from napari_medreason.errors import UnreadableImageError
 from napari_medreason.io.base import Format, ReadOptions, SeriesInfo
 from napari_medreason.io.dicom_headers import SUFFIXES, looks_like_dicom
 from napari_medreason.io.dicom_pixels import decode, value_warnings
-from napari_medreason.io.dicom_series import Scan, Stack, left_out_warnings, scan
+from napari_medreason.io.dicom_series import Scan, Stack, left_out_warnings, scan, sibling_warnings
+from napari_medreason.io.modality import guess_modality
 
 
 def can_read(path: Path) -> bool:
@@ -31,7 +32,9 @@ def read(path: Path, options: ReadOptions) -> Volume:
     warnings = (*grid.warnings, *value_warnings(grid), *left_out_warnings(found.left_out))
     if not options.series and len(found.stacks) > 1:
         warnings += (_others(found, stack),)
-    return Volume(
+    if path.is_file():
+        warnings += sibling_warnings(path, grid.frames[0][0].series.uid)
+    volume = Volume(
         voxels=voxels,
         affine=grid.affine,
         modality=info.modality,
@@ -41,6 +44,7 @@ def read(path: Path, options: ReadOptions) -> Volume:
         series_uid=info.uid,
         warnings=warnings,
     )
+    return guess_modality(volume)
 
 
 def _chosen(found: Scan, series: str) -> Stack:

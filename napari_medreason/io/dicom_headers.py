@@ -27,11 +27,7 @@ _TAGS: Final[tuple[str, ...]] = (
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 
-_NO_IMAGES = {
-    "SEG": "a segmentation",
-    "RTDOSE": "a radiotherapy dose",
-    "SM": "a microscopy slide",
-}
+_NO_IMAGES = {"SEG": "segmentation", "RTDOSE": "radiotherapy dose", "SM": "microscopy slide"}
 _COMPONENTS = {"MAGNITUDE": "M", "PHASE": "P", "REAL": "R", "IMAGINARY": "I"}
 _KINDS = {"M", "P", "R", "I", "LOCALIZER", "WATER", "FAT", "IN_PHASE", "OUT_PHASE", "W", "F", "IP", "OP"}
 """Words from the third value of Image Type (0008,0008) on that tell pictures of one series apart."""
@@ -52,7 +48,8 @@ class StoredPixels:
     """How values are stored: (0028,0100), (0028,0101), (0028,0103), and what turns them into real ones.
 
     inverted: Photometric Interpretation (0028,0004) is MONOCHROME1. look_up_table: the real values
-    come from a Modality LUT (0028,3000), not from slope and intercept.
+    come from a Modality LUT (0028,3000), not from slope and intercept. transfer_syntax: (0002,0010), ""
+    where the file has no meta information.
     """
 
     bits_stored: int
@@ -61,6 +58,7 @@ class StoredPixels:
     slope: float
     intercept: float
     look_up_table: bool = False
+    transfer_syntax: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,32 +96,39 @@ def looks_like_dicom(path: Path) -> bool:
 
 
 def read_frames(path: Path) -> tuple[FrameHeader, ...] | str:
-    """The frames of one file, or what it holds instead, as words for a message ("a damaged file")."""
+    """The frames of one file, or what it holds instead, as words for a message ("damaged file")."""
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
         reason = _no_image_reason(header)
         return reason or _frames(path, header)
     except DAMAGED:
-        return "a damaged file"
+        return "damaged file"
+
+
+def series_of(path: Path) -> str:
+    """SeriesInstanceUID (0020,000E) of a file, "" when it has none."""
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
+        return str(header.get("SeriesInstanceUID", ""))
+    except DAMAGED:
+        return ""
 
 
 def _no_image_reason(header: Dataset) -> str:
     """Why the file holds no grey image, "" when it does."""
     if "SOPClassUID" not in header and "Rows" not in header:
-        return "no DICOM file"
+        return "not a DICOM file"
     if "Rows" not in header or "Columns" not in header:
-        return "no image (a report, a plan, a DICOMDIR)"
+        return "DICOM without an image (such as a report, a plan or a DICOMDIR)"
     if (modality := str(header.get("Modality", ""))) in _NO_IMAGES:
         return _NO_IMAGES[modality]
     photometric = str(header.get("PhotometricInterpretation", "MONOCHROME2"))
     if int(header.get("SamplesPerPixel") or 1) != 1 or not photometric.startswith("MONOCHROME"):
-        return "a colour image"
+        return "colour image"
     if int(header.get("BitsAllocated") or 16) == 1:
-        return "a black-and-white (one-bit) image"
+        return "one-bit image"
     if "MOSAIC" in words(header.get("ImageType")):
-        return (
-            "a Siemens mosaic (many slices tiled into one image; export as single slices or enhanced DICOM)"
-        )
+        return "Siemens mosaic (slices tiled into one image; export single slices or enhanced DICOM)"
     return ""
 
 
@@ -183,7 +188,13 @@ def _stored_pixels(groups: FrameAttributes) -> StoredPixels:
         slope=slope or 1.0,
         intercept=intercept or 0.0,
         look_up_table=bool(header.get("ModalityLUTSequence")),
+        transfer_syntax=_transfer_syntax(header),
     )
+
+
+def _transfer_syntax(header: Dataset) -> str:
+    meta = getattr(header, "file_meta", None)
+    return str(meta.get("TransferSyntaxUID", "")) if meta is not None else ""
 
 
 def _pixel_spacing(groups: FrameAttributes) -> tuple[tuple[float, ...] | None, bool]:

@@ -12,13 +12,11 @@ from threading import Event
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
-from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from napari_medreason.errors import UnreadableImageError
 from napari_medreason.io.base import ReadOptions
+from napari_medreason.io.dicom_decoders import stored_frames
 from napari_medreason.io.dicom_grid import Grid
 from napari_medreason.io.dicom_headers import FrameHeader, StoredPixels
 from napari_medreason.io.dicom_values import DAMAGED
@@ -130,9 +128,14 @@ def _tasks(grid: Grid) -> list[_Task]:
 
 
 def _decode_task(task: _Task, values: NDArray[np.generic], stop: Event) -> None:
-    wanted = [image.frame_index for image, _ in task.frames]
+    first = task.frames[0][0]
     try:
-        stored_images = iter_pixels(_source(task.path), indices=wanted, raw=True)
+        stored_images = stored_frames(
+            first.path,
+            [image.frame_index for image, _ in task.frames],
+            transfer_syntax=first.pixels.transfer_syntax,
+            bits_stored=first.pixels.bits_stored,
+        )
         for image, place in task.frames:
             if stop.is_set():
                 return
@@ -140,16 +143,8 @@ def _decode_task(task: _Task, values: NDArray[np.generic], stop: Event) -> None:
             if stored.shape != image.shape:
                 raise ValueError(f"decoded to {stored.shape}")
             values[place] = _real(stored, image, values.dtype)
-    except DAMAGED as error:
+    except (*DAMAGED, StopIteration) as error:
         raise UnreadableImageError(_undecodable(task.path, error)) from error
-
-
-def _source(path: Path) -> Path | pydicom.FileDataset:
-    """The path, so that only wanted frames are read; the data set for a deflated file."""
-    meta = pydicom.dcmread(path, specific_tags=[], stop_before_pixels=True, force=True).file_meta
-    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        return pydicom.dcmread(path, force=True)
-    return path
 
 
 def _undecodable(path: Path, error: BaseException) -> str:

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ import numpy as np
 from napari_medreason.errors import UnreadableImageError
 from napari_medreason.io.base import ReadOptions, SeriesInfo
 from napari_medreason.io.dicom_grid import Grid, arrange
-from napari_medreason.io.dicom_headers import FrameHeader, looks_like_dicom, read_frames
+from napari_medreason.io.dicom_headers import FrameHeader, looks_like_dicom, read_frames, series_of
 
 _SCAN_THREADS = 4
 """Headers are small; more than one thread pays on network drives."""
+_MAX_SIBLINGS = 500
 _SAME_DIRECTION = 0.01
 _SAME_SPACING = 1e-3
 
@@ -54,7 +56,7 @@ def scan(path: Path, options: ReadOptions) -> Scan:
         else:
             images.extend(found)
     if path.is_dir():
-        del left_out["no DICOM file"]
+        del left_out["not a DICOM file"]
     if not images:
         raise UnreadableImageError(_nothing(path, left_out))
     return Scan(_stacks(images), left_out)
@@ -66,13 +68,13 @@ def _files(folder: Path, options: ReadOptions) -> Iterator[Path]:
         folders.sort()
         for name in sorted(names):
             file = Path(place) / name
-            if not name.startswith(".") and file.is_file() and _is_candidate(file):
+            if not name.startswith(".") and _is_candidate(file):
                 yield file
 
 
 def _is_candidate(file: Path) -> bool:
     try:
-        return looks_like_dicom(file)
+        return file.is_file() and looks_like_dicom(file)
     except OSError:
         return False
 
@@ -94,20 +96,31 @@ def _read_all(files: list[Path], options: ReadOptions) -> Iterator[tuple[FrameHe
 def _nothing(path: Path, left_out: Counter[str]) -> str:
     wanted = "CT or MR slices with grey values (DICOM) are accepted"
     if path.is_file():
-        what = next(iter(left_out), "no DICOM file")
-        return f"{path.name} is {what}; {wanted}"
+        what = next(iter(left_out), "not a DICOM file")
+        return f"{path.name} can't be read as an image: {what}; {wanted}"
     if not left_out:
         return f"the folder {path.name!r} holds no DICOM image; {wanted}; give other files by their own name"
-    return f"the folder {path.name!r} holds no image that can be read, but {_counted(left_out)}; {wanted}"
+    return f"{path.name} holds no image that can be read: {_counted(left_out)}; {wanted}"
 
 
 def _counted(left_out: Counter[str]) -> str:
-    return ", ".join(f"{count} x {what}" for what, count in left_out.most_common())
+    return ", ".join(f"{count} times {what}" for what, count in left_out.most_common())
 
 
 def left_out_warnings(left_out: Counter[str]) -> tuple[str, ...]:
     """One sentence about files that were passed over."""
     return (f"Files left out: {_counted(left_out)}.",) if left_out else ()
+
+
+def sibling_warnings(path: Path, series_uid: str) -> tuple[str, ...]:
+    """One sentence when a single file was opened and more of its series lies in the same folder."""
+    siblings = [file for file in islice(path.parent.iterdir(), _MAX_SIBLINGS) if file != path]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        count = sum(series_of(file) == series_uid for file in siblings if _is_candidate(file))
+    if not series_uid or not count:
+        return ()
+    return (f"Only this file is shown; {count} more of its series lie beside it: open the folder for all.",)
 
 
 def _stacks(images: list[FrameHeader]) -> tuple[Stack, ...]:

@@ -39,7 +39,10 @@ def read(
     UnreadableImageError, and CancelledError once `cancelled()` is true.
     """
     path = Path(path)
-    return _format_of(path).read(path, ReadOptions(series or "", progress, cancelled))
+    found = _format_of(path)
+    if series and found.list_series is None:
+        raise UnreadableImageError(f"{path.name} holds one image and no series; leave the series out")
+    return found.read(path, ReadOptions(series or "", progress, cancelled))
 
 
 def list_series(

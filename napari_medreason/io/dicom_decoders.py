@@ -1,0 +1,65 @@
+"""Which library decodes the stored pixels of a DICOM file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGExtended12Bit,
+)
+
+
+def stored_frames(
+    path: Path, wanted: Sequence[int], *, transfer_syntax: str, bits_stored: int
+) -> Iterator[NDArray[Any]]:
+    """Stored values, (rows, columns) each, of the frames with these 0-based indices, one by one.
+
+    pydicom and its decoders do the work and read single frames from the file where it can be done.
+    They leave out JPEG Extended with 12 bits, which GDCM decodes as a whole file.
+    """
+    if transfer_syntax == JPEGExtended12Bit and bits_stored > 8:
+        images = _gdcm_images(path)
+        return iter([images[index] for index in wanted])
+    source: Path | pydicom.FileDataset = path
+    if transfer_syntax in ("", DeflatedExplicitVRLittleEndian):
+        source = _whole(path)
+    return iter_pixels(source, indices=list(wanted), raw=True)
+
+
+def _whole(path: Path) -> pydicom.FileDataset:
+    """The data set; the transfer syntax is filled in where the file has no meta information."""
+    found = pydicom.dcmread(path, force=True)
+    if "TransferSyntaxUID" not in found.file_meta:
+        implicit, little = found.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        found.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return found
+
+
+def _gdcm_images(path: Path) -> NDArray[Any]:
+    """(frame, rows, columns) of a 16-bit grey image; RuntimeError when GDCM can't decode it."""
+    import gdcm
+
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    if not reader.Read():
+        raise RuntimeError("GDCM can't read the file")
+    image = reader.GetImage()
+    stored = image.GetPixelFormat()
+    if stored.GetBitsAllocated() != 16 or stored.GetSamplesPerPixel() != 1:
+        raise RuntimeError("GDCM gives no 16-bit grey image")
+    sizes = [image.GetDimension(axis) for axis in range(image.GetNumberOfDimensions())]
+    dtype = np.int16 if stored.GetPixelRepresentation() else np.uint16
+    # GDCM hands its bytes over as text.
+    buffer = image.GetBuffer().encode("utf-8", "surrogateescape")
+    return np.frombuffer(buffer, dtype).reshape(-1, sizes[1], sizes[0])
