@@ -8,7 +8,6 @@ from napari_medreason.layers.answers import (
     rectangle,
     short_answer,
     shown_grid,
-    slice_index,
     to_data,
     to_plane,
 )
@@ -22,6 +21,7 @@ from napari_medreason.layers.study import (
     displayed_plane,
     image_layer,
     plane_of,
+    slice_index,
     stored_array,
     study_of,
 )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_medreason.core.grounding import Grounding
 from napari_medreason.core.plane import AXES, Box, PlaneGrid, Point
-from napari_medreason.layers.study import METADATA_KEY, DisplayedPlane, LayerDataTuple, StudyRef
+from napari_medreason.layers.study import METADATA_KEY, DisplayedPlane, LayerDataTuple, StudyRef, slice_index
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,6 @@ class AnswerLabel:
     question: str
     name: str
     colour: tuple[float, float, float]
-
-
-def slice_index(study: StudyRef, displayed: DisplayedPlane) -> tuple[int | slice, ...]:
-    """The index of layer data that gives the (rows, columns) view of a result plane."""
-    if study.layer_ndim == 2:
-        return (slice(None), slice(None))
-    index: list[int | slice] = [slice(None)] * 3
-    index[AXES.index(displayed.axis)] = study.display_index(displayed.axis, displayed.index)
-    return (*([displayed.frame or 0] * (study.layer_ndim - 3)), *index)
 
 
 def to_data(points_plane: NDArray[np.float64], study: StudyRef, displayed: DisplayedPlane) -> NDArray[Any]:

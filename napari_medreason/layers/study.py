@@ -279,16 +279,30 @@ def displayed_plane(
     return DisplayedPlane(axis, study.display_index(axis, position), frame)
 
 
-def plane_of(
-    data: NDArray[np.generic], study: StudyRef, displayed: DisplayedPlane, *, window: Window
-) -> Plane:
-    """The displayed result plane, copied from the data of an image layer."""
-    spatial = data[None] if study.layer_ndim == 2 else data
+def slice_index(study: StudyRef, displayed: DisplayedPlane) -> tuple[int | slice, ...]:
+    """The index of layer data that gives the (rows, columns) view of a result plane."""
+    if study.layer_ndim == 2:
+        return (slice(None), slice(None))
+    index: list[int | slice] = [slice(None)] * 3
+    index[AXES.index(displayed.axis)] = study.display_index(displayed.axis, displayed.index)
+    return (*([displayed.frame or 0] * (study.layer_ndim - 3)), *index)
+
+
+def plane_of(data: Any, study: StudyRef, displayed: DisplayedPlane, *, window: Window) -> Plane:
+    """The displayed result plane, copied from the data of an image layer.
+
+    data: anything that is sliced like a NumPy array; only this one slice is taken from it.
+    """
+    if displayed.frame is not None and displayed.frame >= data.shape[0]:
+        raise QuestionError("the displayed position lies outside this image; move the slider onto it")
+    image = np.asarray(data[slice_index(study, displayed)])
+    # the cut reads one slice only, so the others need no memory
+    flat = np.expand_dims(image, AXES.index(displayed.axis))
     volume = Volume(
-        stored_array(spatial, study),
+        stored_array(np.broadcast_to(flat, study.display_shape), study),
         np.array(study.affine),
         modality=study.modality,
         orientation_known=study.orientation_known,
         calibrated=study.calibrated,
     )
-    return cut(volume.frame(displayed.frame), displayed.axis, displayed.index, window)
+    return cut(volume, displayed.axis, displayed.index, window)

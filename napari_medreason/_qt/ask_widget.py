@@ -1,0 +1,127 @@
+"""The Ask dock: joins view, rules, viewer and engine, and takes all of it apart when it closes."""
+
+from __future__ import annotations
+
+from napari.layers import Image
+from napari.viewer import Viewer
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_medreason import models
+from napari_medreason._qt import engine_bridge, notify, settings
+from napari_medreason._qt.ask_presenter import AskPresenter
+from napari_medreason._qt.ask_view import AskView
+from napari_medreason._qt.engine_bridge import EngineBridge
+from napari_medreason._qt.open_study import StudyOpener
+from napari_medreason._qt.viewer_layers import ViewerLayers
+
+
+class AskWidget(QWidget):
+    """Ask about the slice on screen and get mask, box, key points and words as linked layers.
+
+    engine: a bridge of one's own, for tests and benchmarks; otherwise the one that all docks share.
+    """
+
+    _closed = _docked = False
+
+    def __init__(self, napari_viewer: Viewer, engine: EngineBridge | None = None) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self._shares_engine = engine is None
+        self._images: list[Image] = []
+        self.view = AskView(self)
+        self.viewer_layers = ViewerLayers(napari_viewer)
+        self.presenter = AskPresenter(
+            self.view,
+            self.viewer_layers,
+            engine or engine_bridge.acquire(),
+            report=notify.report,
+            segmenters=frozenset(models.segmenters()),
+        )
+        self.opener = StudyOpener(napari_viewer, self)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view)
+        self._connect()
+        self._fill_models()
+        self._refresh_images()
+
+    def _connect(self) -> None:
+        view, presenter = self.view, self.presenter
+        view.asked.connect(self.ask)
+        view.cancelled.connect(presenter.cancel)
+        view.folder_wanted.connect(self.opener.choose_folder)
+        view.file_wanted.connect(self.opener.choose_file)
+        view.image_chosen.connect(self._choose_image)
+        view.model_chosen.connect(settings.save_model)
+        view.answer_chosen.connect(presenter.select)
+        view.visibility_changed.connect(presenter.set_visible)
+        view.delete_wanted.connect(presenter.delete)
+        view.undo_wanted.connect(presenter.undo)
+        view.redo_wanted.connect(presenter.redo)
+        events = self._viewer.layers.events
+        events.inserted.connect(self._refresh_images)
+        events.removed.connect(self._refresh_images)
+        events.renamed.connect(self._refresh_images)
+        self._viewer.layers.selection.events.active.connect(self._follow_selection)
+
+    def ask(self, question: str) -> None:
+        """Ask about the chosen image, as Enter does."""
+        self.presenter.ask(question, self.image, model=self.view.model)
+
+    @property
+    def image(self) -> Image | None:
+        """The image layer that is asked about."""
+        row = self.view.image_choice.currentIndex()
+        return self._images[row] if 0 <= row < len(self._images) else None
+
+    def _fill_models(self) -> None:
+        known = models.available()
+        default = next((model.id for model in known.values() if model.default), "")
+        saved = settings.saved_model()
+        rows = [(model.id, model.title, model.summary) for model in known.values()]
+        self.view.set_models(rows, saved if saved in known else default)
+
+    def _refresh_images(self, _event: object = None) -> None:
+        former = self.image
+        self._images = self.viewer_layers.images()
+        active = self._viewer.layers.selection.active
+        wanted = next((layer for layer in (active, former) if layer in self._images), None)
+        chosen = self._images.index(wanted) if wanted is not None else 0
+        self.view.set_images([layer.name for layer in self._images], chosen if self._images else -1)
+
+    def _follow_selection(self, _event: object = None) -> None:
+        active = self._viewer.layers.selection.active
+        if active in self._images:
+            self._choose_image(self._images.index(active))
+
+    def _choose_image(self, row: int) -> None:
+        self.view.image_choice.setCurrentIndex(row)
+
+    def event(self, event: QEvent | None) -> bool:
+        """Napari takes the widget out of its dock when the dock is closed, and says nothing else."""
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            if self.parent() is not None and not self._docked:
+                self._docked = True
+                if (window := self.window()) is not None:
+                    window.destroyed.connect(self.close_all)
+            elif self.parent() is None and self._docked:
+                self.close_all()
+        return bool(super().event(event))
+
+    def close_all(self) -> None:
+        """Disconnect from the viewer and give the engine back; the answers' layers stay."""
+        if self._closed:
+            return
+        self._closed = True
+        events = self._viewer.layers.events
+        events.inserted.disconnect(self._refresh_images)
+        events.removed.disconnect(self._refresh_images)
+        events.renamed.disconnect(self._refresh_images)
+        self._viewer.layers.selection.events.active.disconnect(self._follow_selection)
+        self.opener.close()
+        self.presenter.close()
+        self.viewer_layers.close()
+        if self._shares_engine:
+            engine_bridge.release()
+        self.deleteLater()

@@ -1,0 +1,89 @@
+"""The engine client with callbacks on the GUI thread; one client for all viewers of a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import QObject, Qt, Signal
+
+from napari_medreason._qt import notify
+from napari_medreason.engine.client import EngineClient
+
+Callback = Callable[..., None]
+
+
+class EngineBridge(QObject):
+    """Takes the same requests as EngineClient; every callback runs on the thread of this object."""
+
+    state_changed = Signal(str)
+    _arrived = Signal(object, object)
+
+    def __init__(self, client: EngineClient | None = None) -> None:
+        super().__init__()
+        self._closed = False
+        self._arrived.connect(self._run, Qt.ConnectionType.QueuedConnection)
+        self.client = client or EngineClient(on_state=self.on_state)
+
+    def on_state(self, state: str) -> None:
+        """Pass the client's state on; for clients made outside."""
+        if not self._closed:
+            self.state_changed.emit(state)
+
+    def ask(self, question: Any, *, model: str, **callbacks: Callback) -> int:
+        """Ask; callbacks on_text, on_progress, on_result and on_error as in EngineClient.ask."""
+        return self.client.ask(question, model=model, **self._relayed(callbacks))
+
+    def segment(self, plane: Any, *, on_result: Callback, on_error: Callback, **prompt: Any) -> int:
+        """Draw a mask from prompts; see EngineClient.segment."""
+        relayed = self._relayed({"on_result": on_result, "on_error": on_error})
+        return self.client.segment(plane, **prompt, **relayed)
+
+    def cancel(self, request_id: int) -> None:
+        """End a request; its on_error gets CancelledError."""
+        self.client.cancel(request_id)
+
+    def close(self) -> None:
+        """End the engine; callbacks that are still on the way are dropped."""
+        self._closed = True
+        self.client.close()
+
+    def _relayed(self, callbacks: dict[str, Callback]) -> dict[str, Any]:
+        return {name: self._relay(callback) for name, callback in callbacks.items()}
+
+    def _relay(self, callback: Callback) -> Callback:
+        def send(*values: Any) -> None:
+            if not self._closed:
+                self._arrived.emit(callback, values)
+
+        return send
+
+    def _run(self, callback: Callback, values: tuple[Any, ...]) -> None:
+        if self._closed:
+            return
+        try:
+            callback(*values)
+        except Exception as error:  # noqa: BLE001 - the border between engine and Qt
+            notify.report(error)
+
+
+_shared: EngineBridge | None = None
+_users = 0
+
+
+def acquire() -> EngineBridge:
+    """The bridge that all docks of this process share; give it back with `release`."""
+    global _shared, _users
+    if _shared is None:
+        _shared = EngineBridge()
+    _users += 1
+    return _shared
+
+
+def release() -> None:
+    """Give the shared bridge back; the last one closes the engine."""
+    global _shared, _users
+    _users = max(0, _users - 1)
+    if _users == 0 and _shared is not None:
+        bridge, _shared = _shared, None
+        bridge.close()

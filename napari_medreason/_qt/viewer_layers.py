@@ -1,0 +1,248 @@
+"""The one place that touches the viewer: reads what is shown, adds, changes and removes our layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.viewer import Viewer
+from numpy.typing import NDArray
+
+from napari_medreason import layers
+from napari_medreason._qt.prompt_watcher import PromptWatcher
+from napari_medreason.core.plane import AXES, Box, Plane, Point
+from napari_medreason.core.volume import Window
+from napari_medreason.errors import QuestionError
+from napari_medreason.session import Answer, Place, PromptState
+
+_TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """The plane that the user sees of one image, and what answers about it need."""
+
+    plane: Plane
+    place: Place
+    image_shape: tuple[int, ...]
+    transform: Mapping[str, Any]
+
+
+@dataclass(eq=False)
+class AnswerLayers:
+    """The three layers of one answer."""
+
+    mask: Labels
+    box: Shapes
+    points: Points
+    watcher: PromptWatcher
+
+    @property
+    def all(self) -> tuple[Labels, Shapes, Points]:
+        """Mask, box and points, bottom first."""
+        return self.mask, self.box, self.points
+
+
+class ViewerLayers:
+    """What the Ask dock does with a napari viewer. Only layers made here are ever changed.
+
+    on_prompt(answer_id): the user moved the box or a point of an answer. on_undo, on_redo(answer_id):
+    the keys of a layer of ours. on_gone(answer_id): the user deleted all layers of an answer.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        self.viewer = viewer
+        self.on_prompt: Callable[[str], None] = _ignore
+        self.on_undo: Callable[[str], None] = _ignore
+        self.on_redo: Callable[[str], None] = _ignore
+        self.on_gone: Callable[[str], None] = _ignore
+        self._answers: dict[str, AnswerLayers] = {}
+        viewer.layers.events.removed.connect(self._on_removed)
+
+    def images(self) -> list[Image]:
+        """The image layers of the viewer, top first."""
+        return [layer for layer in reversed(self.viewer.layers) if isinstance(layer, Image)]
+
+    def look(self, image: Image) -> Look:
+        """The plane of `image` on screen, copied; QuestionError when none is shown."""
+        if image.rgb:
+            raise QuestionError(
+                f"layer “{image.name}” is a colour picture; grey images are accepted, "
+                "split its channels first"
+            )
+        data = image.data[0] if image.multiscale else image.data
+        study = layers.study_of(image)
+        dims = self.viewer.dims
+        displayed = layers.displayed_plane(
+            study,
+            order=_own_order(dims.order, image.ndim),
+            point_data=self._point_data(image),
+            ndisplay=dims.ndisplay,
+        )
+        low, high = image.contrast_limits
+        window = Window(float(low), float(high))
+        plane = layers.plane_of(data, study, displayed, window=window)
+        transform = {name: getattr(image, name) for name in _TRANSFORM}
+        place = Place(study, image.name, displayed.frame)
+        return Look(plane, place, tuple(int(size) for size in data.shape), transform)
+
+    def _point_data(self, image: Image) -> tuple[float, ...]:
+        """The displayed position in the data of the image, also where the viewer's units differ."""
+        point = np.array(self.viewer.dims.point, dtype=np.float64)[-image.ndim :]
+        return tuple(float(value) for value in image.world_to_data(point * self._unit_ratios(image)))
+
+    def _unit_ratios(self, layer: Layer) -> NDArray[np.float64]:
+        """Layer units in one unit of the viewer's sliders, for each axis of the layer."""
+        shown = self.viewer.dims.units
+        if shown is None or len(shown) < layer.ndim:
+            return np.ones(layer.ndim)
+        pairs = zip(shown[-layer.ndim :], layer.units, strict=True)
+        return np.array([float((1 * shown).to(own).magnitude) for shown, own in pairs])
+
+    def add(self, answer: Answer, look: Look) -> tuple[str, ...]:
+        """Add the layers of an answer, with its box ready to be moved; returns their names."""
+        label = layers.AnswerLabel(answer.id, answer.question, _layer_name(answer), answer.colour)
+        made = layers.answer_layers(
+            answer.grounding,
+            look.place.study,
+            label,
+            image_shape=look.image_shape,
+            frame=look.place.frame,
+            transform=look.transform,
+        )
+        if not made:
+            return ()
+        mask, box, points = (Layer.create(*entry) for entry in made)
+        watcher = PromptWatcher(box, points)
+        watcher.edited.connect(lambda: self.on_prompt(answer.id))
+        watcher.undo_pressed.connect(lambda: self.on_undo(answer.id))
+        watcher.redo_pressed.connect(lambda: self.on_redo(answer.id))
+        group = AnswerLayers(mask, box, points, watcher)
+        self._answers[answer.id] = group
+        self.viewer.layers.extend(group.all)
+        box.mode, points.mode = "select", "select"
+        self.viewer.layers.selection.active = box
+        return tuple(layer.name for layer in group.all)
+
+    def prompt(self, answer: Answer) -> tuple[Box | None, tuple[Point, ...]]:
+        """The box and the points as they are drawn now, in the plane of the answer."""
+        group = self._answers[answer.id]
+        study, displayed, shape = answer.place.study, answer.displayed, answer.grounding.grid.shape
+        corners = group.box.data
+        box = layers.box_of(corners[-1], study, displayed, shape=shape) if len(corners) else None
+        return box, layers.points_of(group.points.data, study, displayed, shape=shape)
+
+    def mask(self, answer: Answer) -> NDArray[np.bool_] | None:
+        """The (rows, columns) mask as it is painted now; None when its layer is gone or reshaped."""
+        group = self._answers.get(answer.id)
+        index = layers.slice_index(answer.place.study, answer.displayed)
+        if group is None or group.mask not in self.viewer.layers:
+            return None
+        painted = np.asarray(group.mask.data)[index]
+        return painted > 0 if painted.shape == answer.grounding.grid.shape else None
+
+    def show_mask(self, answer: Answer, mask: NDArray[np.bool_]) -> None:
+        """Replace the mask of an answer in place."""
+        group = self._answers[answer.id]
+        index = layers.slice_index(answer.place.study, answer.displayed)
+        group.mask.data[index] = mask
+        group.mask.refresh()
+
+    def show_state(self, answer: Answer, state: PromptState) -> None:
+        """Show box, points and mask of one history entry, without asking for a new mask."""
+        group = self._answers[answer.id]
+        study, displayed = answer.place.study, answer.displayed
+        corners = [layers.rectangle(state.box, study, displayed)] if state.box else []
+        with group.watcher.paused():
+            _draw_box(group.box, corners)
+            if state.points:
+                group.points.data = layers.to_data(np.array(state.points), study, displayed)
+        self.show_mask(answer, state.mask)
+
+    def has_layers(self, answer_id: str) -> bool:
+        """Whether the mask of an answer can still be redrawn."""
+        group = self._answers.get(answer_id)
+        return group is not None and all(layer in self.viewer.layers for layer in group.all)
+
+    def set_visible(self, answer_id: str, visible: bool) -> None:
+        """Show or hide the layers of an answer together."""
+        if group := self._answers.get(answer_id):
+            for layer in group.all:
+                layer.visible = visible
+
+    def remove(self, answer_id: str) -> None:
+        """Delete the layers of an answer."""
+        if (group := self._answers.pop(answer_id, None)) is None:
+            return
+        group.watcher.close()
+        for layer in group.all:
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+
+    def jump(self, answer: Answer) -> None:
+        """Show the slice of an answer, turning the view only if another plane is shown."""
+        dims, study, displayed = self.viewer.dims, answer.place.study, answer.displayed
+        group = self._answers.get(answer.id)
+        if study.layer_ndim > 2 and dims.ndim >= study.layer_ndim:
+            fixed = dims.ndim - 3 + AXES.index(displayed.axis)
+            dims.ndisplay = 2
+            if fixed in dims.order[-2:]:
+                others = [axis for axis in range(dims.ndim) if axis != fixed]
+                dims.order = (*others[:-2], fixed, *others[-2:])
+            world = self._world(answer, layers.to_data(np.zeros((1, 2)), study, displayed)[0])
+            for axis in (fixed, *range(dims.ndim - study.layer_ndim, dims.ndim - 3)):
+                dims.set_point(axis, world[axis - dims.ndim])
+        if group is not None and group.box in self.viewer.layers:
+            self.viewer.layers.selection.active = group.box
+
+    def _world(self, answer: Answer, point_data: NDArray[Any]) -> NDArray[np.float64]:
+        group = self._answers.get(answer.id)
+        if group is not None:
+            return np.asarray(group.mask.data_to_world(point_data)) / self._unit_ratios(group.mask)
+        study = answer.place.study
+        return np.asarray(point_data * np.array(study.scale) + np.array(study.translate))
+
+    def _on_removed(self, _event: object) -> None:
+        gone = [
+            answer_id
+            for answer_id, group in self._answers.items()
+            if not any(layer in self.viewer.layers for layer in group.all)
+        ]
+        for answer_id in gone:
+            self._answers.pop(answer_id).watcher.close()
+            self.on_gone(answer_id)
+
+    def close(self) -> None:
+        """Disconnect from the viewer; the layers stay."""
+        self.viewer.layers.events.removed.disconnect(self._on_removed)
+        for group in self._answers.values():
+            group.watcher.close()
+        self._answers.clear()
+
+
+def _ignore(_answer_id: str) -> None:
+    """Until somebody listens."""
+
+
+def _own_order(order: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    """The viewer's axis order reduced to the last `ndim` axes, which are those of a layer."""
+    first = len(order) - ndim
+    return tuple(axis - first for axis in order if axis >= first)
+
+
+def _layer_name(answer: Answer) -> str:
+    words = answer.grounding.structure.replace("_", " ") or answer.question[:24]
+    return f"{answer.number} {words}"
+
+
+def _draw_box(layer: Shapes, corners: list[NDArray[Any]]) -> None:
+    if len(layer.data) == len(corners) == 1:
+        layer.data = corners
+        return
+    layer.selected_data = set(range(len(layer.data)))
+    layer.remove_selected()
+    if corners:
+        layer.add_rectangles(corners)

@@ -1,0 +1,93 @@
+"""The reader and the samples that napari.yaml names; widgets are named in _qt."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_medreason.core.volume import Volume
+    from napari_medreason.layers import LayerDataTuple
+
+DEMO_SLICE = 45
+"""Axial slice of the synthetic CT that shows liver, spleen and stomach together."""
+
+_FILES_TRIED = 200
+_NIFTI_SUFFIXES = (".nii", ".nii.gz")
+
+
+def get_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerDataTuple]] | None:
+    """A reader for one NIfTI file, DICOM file or folder with DICOM files; None for anything else.
+
+    Looks at names and first bytes only, and at no more than 200 files of a folder.
+    """
+    if not isinstance(path, str):
+        if len(path) != 1:
+            return None
+        path = path[0]
+    place = Path(path)
+    if place.is_dir():
+        return read_layers if any(map(_is_dicom, islice(_files(place), _FILES_TRIED))) else None
+    if place.name.lower().endswith(_NIFTI_SUFFIXES) or (place.is_file() and _is_dicom(place)):
+        return read_layers
+    return None
+
+
+def read_layers(path: str | Sequence[str]) -> list[LayerDataTuple]:
+    """The study at `path` (its largest series) as one image layer; doubts come as one warning."""
+    from napari_medreason import io
+
+    return _layers(io.read(path if isinstance(path, str) else path[0]))
+
+
+def _layers(volume: Volume) -> list[LayerDataTuple]:
+    from napari_medreason.layers import image_layer
+
+    if volume.warnings:
+        warnings.warn(" ".join(volume.warnings), stacklevel=2)
+    return [image_layer(volume)]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for directory, _, names in os.walk(folder):
+        yield from (Path(directory) / name for name in sorted(names))
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether a file has the DICM mark at byte 128 (PS3.10 section 7.1)."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def sample_ct_folder() -> Path:
+    """Folder of the synthetic CT series."""
+    return Path(_samples().ct_folder())
+
+
+def sample_ct() -> list[LayerDataTuple]:
+    """The synthetic CT of a trunk, a DICOM series."""
+    return read_layers(str(sample_ct_folder()))
+
+
+def sample_brain() -> list[LayerDataTuple]:
+    """The synthetic MRI of a head, a NIfTI file."""
+    return read_layers(str(_samples().brain_file()))
+
+
+def sample_real_slice() -> list[LayerDataTuple]:
+    """One real CT slice, from the test files inside the pydicom package."""
+    return read_layers(str(_samples().real_slice_file()))
+
+
+def _samples() -> ModuleType:
+    # by name: the package is the repository's sample_data folder under its installed name
+    return import_module("napari_medreason_sample_data")
