@@ -30,7 +30,7 @@ def paint_liver(subject: Subject) -> None:
     fissure = np.maximum(
         np.abs(region.x - 18 + 0.3 * (region.y + 70)) - 2.5, np.maximum(region.z - 40, region.y + 45)
     )
-    liver = np.maximum(liver, -fissure) + 1.2 * region.of(subject.rough) + 2.0 * region.of(subject.coarse)
+    liver = np.maximum(liver, -fissure) + 0.6 * region.of(subject.rough) + 2.0 * region.of(subject.coarse)
     texture = subject.blood["liver"] + 2.5 * region.of(subject.rough)
     label = subject.value("liver")
     canvas.paint(region, liver, texture, label=label)
@@ -49,11 +49,11 @@ def paint_liver(subject: Subject) -> None:
 def paint_spleen(subject: Subject) -> None:
     """Spleen against the ribs at the left back."""
     size = subject.varied(29, 53, 60, share=0.12)
-    centre = subject.moved((101, 34, 48), 4.0)
+    centre = subject.moved((98, 34, 46), 3.0)
     region = subject.canvas.around(centre, 85)
-    spleen = ellipsoid(region, centre, size, (0, -12, -28))
+    spleen = ellipsoid(region, centre, size, (0, 14, 26))
     spleen = smooth_common(spleen, _under_diaphragm(region, 4.0), 8)
-    hollow = ellipsoid(region, (centre[0] - 42, centre[1] - 14, centre[2] - 8), (26, 36, 40))
+    hollow = ellipsoid(region, (centre[0] - 52, centre[1] - 16, centre[2] - 6), (27, 36, 42))
     spleen = smooth_common(spleen, -hollow, 7) + 0.9 * region.of(subject.rough)
     value = subject.blood["spleen"] + subject.blood["spleen_stripes"] * region.of(subject.rough)
     subject.canvas.paint(region, spleen, value, label=subject.value("spleen"))
@@ -68,7 +68,7 @@ def paint_kidneys(subject: Subject) -> None:
         size = subject.varied(*usual, share=0.03)
         box = canvas.around((sign * centre[0], centre[1], centre[2]), 78)
         half = box if sign > 0 else box.mirrored
-        turn = (-14.0, -14.0, 38.0)
+        turn = (-14.0, 14.0, 38.0)
         kidney = ellipsoid(half, centre, size, turn)
         notch = ellipsoid(half, (centre[0] - 24, centre[1] - 13, centre[2]), (17, 15, 17))
         kidney = smooth_common(kidney, -notch, 7) + 0.6 * half.of(subject.rough)
@@ -148,7 +148,7 @@ def paint_stomach(subject: Subject) -> None:
         (58, 10, 84, 22), (58, -4, 60, 30), (62, -26, 32, 29), (58, -50, 6 + sag, 27), (32, -64, -14 + sag, 23),
         (4, -62, -16 + sag, 19), (-16, -52, -6, 13),
     ]  # fmt: skip
-    bag = tube(subject.canvas, [(x, y, z, r * fill) for x, y, z, r in path], reach_mm=8.0)
+    bag = tube(subject.canvas, [(x, y, z, r * fill) for x, y, z, r in path], reach_mm=6.0)
     region = bag.region
     shape = smooth_common(bag.shape, _under_diaphragm(region, 5.0), 8)
     wall = shape + 0.9 * region.of(subject.rough)
@@ -183,7 +183,7 @@ def paint_colon(subject: Subject) -> None:
         (-20, -26, -186, 13), (-22, 10, -200, 13), (6, 46, -206, 14), (4, 58, -236, 18), (0, 46, -268, 17), (0, 50, -296, 8),
     ]  # fmt: skip
     gut = tube(
-        subject.canvas, [(*subject.moved((x, y, z), 3.0), r * wide) for x, y, z, r in path], reach_mm=8.0
+        subject.canvas, [(*subject.moved((x, y, z), 3.0), r * wide) for x, y, z, r in path], reach_mm=6.0
     )
     pouches = 2.6 * np.cos(gut.along * np.float32(2 * np.pi / 27)) * np.clip((860 - gut.along) / 200, 0.2, 1)
     shape = smooth_common(gut.shape + pouches, cavity_shape(gut.region) + 3.0, 5)
@@ -200,17 +200,38 @@ def _faeces(subject: Subject, gut: Tube, level_mm: float) -> Field:
 
 
 def paint_small_bowel(subject: Subject) -> None:
-    """Loops that fill the middle of the abdomen between the colon, fluid and a little gas inside."""
-    rng, canvas = subject.rng, subject.canvas
-    radius = float(np.clip(rng.normal(11.0, 1.2), 8.5, 13.5))
-    for layer_y, low, high, half in ((-64, -168, -62, 78), (-38, -178, -60, 76), (-12, -168, -78, 72)):
-        points = []
-        for row, z in enumerate(np.arange(low, high, 2.35 * radius)):
-            across = np.linspace(-half, half, 6) * (1 if row % 2 else -1)
-            for x in across:
-                place = (x, layer_y + 0.0012 * x * x, z + rng.normal(0, 3.0))
-                points.append((*subject.moved(place, 4.5), radius * rng.normal(1.0, 0.1)))
-        _paint_loop(subject, tube(canvas, points, step_mm=9.0, reach_mm=8.0))
+    """Loops that fill the middle of the abdomen inside the frame of the colon, with mesenteric vessels between."""
+    radius = float(np.clip(subject.rng.normal(11.0, 1.2), 8.5, 13.5))
+    label = subject.value("body")
+    for _ in range(7):
+        heading = subject.rng.normal((0, -0.9, -0.3), (0.9, 0.4, 0.6))
+        for piece in branches(subject.rng, (0, -26, -70), heading, radius=3.0, generations=4):
+            paint_inside(subject, piece, label, subject.blood["portal"])
+    for walk in _winding_paths(subject.rng, 2.25 * radius):
+        points = [(*subject.moved(place, 3.0), radius * subject.rng.normal(1.0, 0.1)) for place in walk]
+        _paint_loop(subject, tube(subject.canvas, points, step_mm=9.0, reach_mm=6.0))
+
+
+def _winding_paths(rng: np.random.Generator, step_mm: float) -> list[list[tuple[float, float, float]]]:
+    """Paths that together visit every node of a lattice in the lower abdomen once, turning at random."""
+    axes = [np.arange(low, high, step_mm) for low, high in ((-74, 78), (-72, 0), (-205, -54))]
+    lattice = {(i, j, k) for i in range(len(axes[0])) for j in range(len(axes[1])) for k in range(len(axes[2]))}
+    free = {node for node in lattice if abs(axes[0][node[0]]) < 80 - 0.28 * max(0.0, -130 - axes[2][node[2]])}
+    paths = []
+    while free:
+        node = sorted(free)[int(rng.integers(len(free)))]
+        path = []
+        while True:
+            free.discard(node)
+            path.append((float(axes[0][node[0]]), float(axes[1][node[1]]), float(axes[2][node[2]])))
+            ways = [tuple(np.add(node, step)) for step in ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1))]
+            ways = [way for way in ways if way in free]
+            if not ways:
+                break
+            node = ways[int(rng.integers(len(ways)))]
+        if len(path) > 2:
+            paths.append(path)
+    return paths
 
 
 def _paint_loop(subject: Subject, loop: Tube) -> None:
@@ -220,7 +241,7 @@ def _paint_loop(subject: Subject, loop: Tube) -> None:
     folds = (
         np.float32(2.0) * np.cos(loop.along * np.float32(2 * np.pi / 9)) * np.clip(1 - loop.along / 900, 0, 1)
     )
-    shape = np.where(free, shape, np.float32(8.0)).astype(np.float32)
+    shape = np.where(free, shape, np.float32(6.0)).astype(np.float32)
     gas = (loop.above > 4) & (region.of(subject.coarse) > 1.15)
     content = np.where(gas, np.float32(AIR + 20), 18 + 10 * region.of(subject.rough) + 6 * folds)
     paint_hollow(subject, region, shape, ("small_bowel", ""), wall_mm=2.4, content=content.astype(np.float32))

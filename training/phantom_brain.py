@@ -37,16 +37,18 @@ def _cleft(sheet: Field, beyond: Field) -> Field:
 def cerebral_tissue(head: Head) -> Field:
     """Distance in mm from the nearest fluid, positive inside the folded hemispheres."""
     whole = head.canvas.whole
-    gap = 0.3 + 0.6 * head.atrophy
-    depth = -cerebrum(whole) - 1.5 * head.atrophy
-    reach = 19 + 5 * head.coarse
-    folds = _cleft(_sheet_distance(head.folds, head.canvas.grid.spacing_mm) - gap, depth - reach)
-    callosum = (np.hypot((whole.y - 3) / 40, (whole.z - 0) / 27) - 1) * 27
-    between = _cleft(np.abs(whole.x) - 0.7 - gap, -callosum)
-    slope = whole.z - (-9 + 0.30 * whole.y) + 0.12 * (np.abs(whole.x) - 45)
+    gap = 0.25 + 0.6 * head.atrophy
+    depth = -cerebrum(whole) - 1.2 * head.atrophy
+    callosum = (np.hypot((whole.y - 3) / 40, whole.z / 27) - 1) * 27
+    between = _cleft(np.abs(whole.x) - 0.5 - gap, -callosum)
+    slope = whole.z - (-9 + 0.30 * whole.y) + 0.12 * (np.abs(whole.x) - 45) + 2.5 * head.rough
     ends = np.maximum(np.maximum(37 - np.abs(whole.x), -26 - whole.y), whole.y - 52)
-    sylvian = _cleft(np.abs(slope) - 0.8 - gap, ends)
-    insula = _cleft(np.abs(np.abs(whole.x) - 38.5) - 0.5 * gap, np.hypot((whole.y - 4) / 1.6, slope) - 13)
+    sylvian = _cleft(np.abs(slope) - 0.6 - gap, ends)
+    opercula = np.hypot((whole.y - 4) / 1.6, slope) - 14
+    insula = _cleft(np.abs(np.abs(whole.x) - 38.5 + 1.2 * head.rough) - 0.2 - 0.5 * gap, opercula)
+    below_surface = np.minimum(np.minimum(depth, between + 5), np.minimum(sylvian, insula) + 9)
+    sheet = _sheet_distance(head.folds, head.canvas.grid.spacing_mm) - gap
+    folds = _cleft(sheet, below_surface - 20 - 5 * head.coarse)
     return np.minimum(np.minimum(depth, np.minimum(folds, between)), np.minimum(sylvian, insula))
 
 
@@ -72,18 +74,18 @@ def paint_deep(head: Head) -> None:
     for half in head.halves((-4, -60, -50), (60, 90, 45)):
         uneven = 0.5 * half.of(head.rough)
         for name, centre, radii, turn in (
-            ("putamen", (26, 2, 1), (6.2, 16, 11), (0, 12, -10)),
-            ("globus_pallidus", (18.5, 4, -1), (4.8, 9, 7), (0, 18, -16)),
-            ("thalamus", (11.5, 19, 8), (9, 14.5, 9.5), (0, 0, 24)),
-            ("ventral_diencephalon", (10, 18, -7), (7.5, 10, 6), (0, 0, 0)),
-            ("nucleus_accumbens", (10, -10, -6), (5, 6, 4.5), (0, 0, 0)),
-            ("amygdala", (23, 4, -20), (7.5, 8, 8.5), (0, 0, 0)),
+            ("putamen", (26.5, 2, 1), (6.8, 17.5, 12), (0, 12, -10)),
+            ("globus_pallidus", (18.8, 4, -1), (5.2, 10.5, 8), (0, 18, -16)),
+            ("thalamus", (11.5, 19, 7), (10, 16.5, 10.5), (0, 0, -22)),
+            ("ventral_diencephalon", (10, 17, -7), (9, 12.5, 7.5), (0, 0, 0)),
+            ("nucleus_accumbens", (10, -10, -6), (5.4, 6.5, 5), (0, 0, 0)),
+            ("amygdala", (23, 4, -20), (8, 8.5, 9), (0, 0, 0)),
         ):
             shape = ellipsoid(half, centre, radii, turn) + uneven
             head.paint(half, shape, name, name)
     for sign in (1, -1):
         paths = (
-            ("hippocampus", [(22, 8, -21, 5.5), (27, 16, -18, 5.2), (29, 28, -11, 4.2), (26, 38, -2, 3.2)]),
+            ("hippocampus", [(22, 8, -21, 6.4), (27, 16, -18, 6.2), (29, 28, -11, 5.0), (26, 38, -2, 3.6)]),
             ("caudate_nucleus", [(12, -16, -1, 5), (14, -12, 9, 6.6), (17, 2, 18, 4.6), (21, 20, 20, 3.4), (27, 34, 14, 2.4)]),
             ("lateral_ventricle", _widened([(7, -27, 5, 3), (7, -14, 12, 5), (9, 6, 18, 4.6), (14, 24, 18, 5), (23, 40, 10, 6.5), (25, 58, 4, 2.6)], wide)),
             ("inferior_lateral_ventricle", _widened([(25, 38, 4, 4.2), (33, 30, -8, 2.6), (33, 14, -18, 1.9), (29, 4, -22, 1.5)], wide)),
@@ -113,14 +115,14 @@ def paint_stem(head: Head) -> None:
     """Brain-stem with the fourth ventricle behind it, and the spinal cord."""
     canvas = head.canvas
     region = canvas.region((-36, -5, -90), (36, 70, 6))
-    cistern = ellipsoid(region, (0, 22, -26), (30, 22, 22))
+    cistern = ellipsoid(region, (0, 22, -26), (24, 19, 20))
     head.paint(region, cistern, "fluid", "cerebrospinal_fluid")
-    midbrain = ellipsoid(region, (0, 28, -13), (16.5, 13.5, 14))
+    midbrain = ellipsoid(region, (0, 28, -13), (15.5, 12.5, 13))
     notch = np.hypot(region.x / 1.1, region.y - 13) - 5
     midbrain = np.maximum(midbrain, -notch)
-    pons = ellipsoid(region, (0, 25, -33), (18, 13.5, 14.5))
+    pons = ellipsoid(region, (0, 25, -33), (17, 12.5, 13.5))
     stem = smooth_union(midbrain, pons, 6)
-    medulla = tube(canvas, [(0, 31, -40, 11), (0, 41, -58, 9), (0, 45, -70, 7)])
+    medulla = tube(canvas, [(0, 30, -40, 10), (0, 40, -58, 8), (0, 45, -70, 7)])
     head.paint(medulla.region, medulla.shape, "brainstem", "brainstem")
     head.paint(region, stem, "brainstem", "brainstem")
     cord = tube(canvas, [(0, 45, -70, 6.5), (0, 52, -130, 5.5)])
@@ -141,20 +143,21 @@ def paint_cerebellum(head: Head) -> None:
     """Cerebellum with leaf-like folds on a branching core of white matter."""
     region = head.canvas.region((-58, 22, -78), (58, 112, 6))
     half = Region(region.slices, np.abs(region.x), region.y, region.z)
-    lobe = ellipsoid(half, (23, 62, -37), (29, 29, 23), (0, -10, 0))
-    vermis = ellipsoid(half, (0, 60, -32), (13, 25, 23))
+    lobe = ellipsoid(half, (23, 61, -35), (29, 29, 25), (0, -10, 0))
+    vermis = ellipsoid(half, (0, 59, -31), (13, 26, 24))
     surface = smooth_union(lobe, vermis, 8)
     tent = np.interp(region.y, (20, 45, 75, 110), (-4, -6, -14, -22)) + 3 - 0.18 * np.abs(region.x) + 3
     surface = np.maximum(surface, (region.z - tent) * 0.9).astype(np.float32)
     angle = np.arctan2(region.z + 36, region.y - 42)
     radius = np.hypot(region.z + 36, region.y - 42) + 0.35 * np.abs(region.x)
     leaf = np.cos(angle * 21 + 0.12 * radius + 0.7 * region.of(head.rough))
+    leaf = np.minimum(leaf, (radius - 8) / 8)
     depth = -surface
     gaps = _cleft((0.72 + 0.1 * head.atrophy * -1 - leaf) * 4, depth - 6.5)
     tissue = np.minimum(depth, gaps)
     head.paint(region, -tissue, "cerebellar_cortex", "cerebellar_cortex")
-    branches = np.maximum(4.0 - depth, (leaf + 0.62) * 4)
-    core = 10.5 + 1.2 * region.of(head.rough) - depth
+    branches = np.maximum(4.5 - depth, (leaf + 0.78) * 4)
+    core = 13.5 + 1.5 * region.of(head.rough) - depth
     middle = np.where(half.x < 9, np.float32(4.0), np.float32(0.0))
     head.paint(
         region, np.minimum(branches, core + middle), "cerebellar_white_matter", "cerebellar_white_matter"

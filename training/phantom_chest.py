@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .phantom_space import Field, Region, ellipsoid, smooth_common, smooth_union
+from .phantom_space import Field, Region, capsule, ellipsoid, smooth_common, smooth_union
 from .phantom_trunk import AIR, FAT, Subject, cavity_shape
 from .phantom_tubes import branches, tube
 
@@ -22,7 +22,7 @@ def diaphragm_height(region: Region) -> Field:
     """Height z of the diaphragm above every (x, y): two domes that fall steeply to the ribs."""
     top = 122 - 13 / (1 + np.exp(-region.x / 15)) - 22 * np.square((np.abs(region.x) - 66) / 66)
     to_wall = np.clip(-cavity_shape(region), 0, None)
-    falls = np.interp(region.y, (-60, 0, 60), (70, 100, 125)) * np.exp(-to_wall / 13)
+    falls = np.interp(region.y, (-60, 0, 60), (70, 100, 125)) * np.exp(-to_wall / 9)
     return np.asarray(top - falls, np.float32)
 
 
@@ -33,9 +33,9 @@ def paint_lungs(subject: Subject) -> None:
     chest = cavity_shape(region) + 2.0
     above = diaphragm_height(region) - region.z
     spine = np.hypot(region.x, (region.y - 62) * 0.9) - 27
-    middle = np.interp(region.z, (60, 120, 180, 230, 280, 310), (34, 34, 30, 27, 24, 18)).astype(np.float32)
-    narrow = np.clip((region.y - 10) / 60, 0, 1) * 8 - np.clip((-region.y - 55) / 40, 0, 1) * 18
-    between = np.abs(region.x) - middle + narrow
+    middle = np.interp(region.z, (60, 120, 180, 230, 280, 310), (22, 20, 17, 15, 14, 10)).astype(np.float32)
+    narrow = np.clip((region.y - 10) / 60, 0, 1) * 8 + np.clip((-region.y - 45) / 30, 0, 1) * 9
+    between = np.abs(region.x) - middle + narrow + 2 * region.of(subject.coarse)
     for side, x in (("left", region.x), ("right", -region.x)):
         lung = np.maximum(np.maximum(chest, above), np.maximum(-spine, -between))
         lung = smooth_common(np.maximum(lung, 2 - x), np.full_like(lung, -30), 6)
@@ -63,10 +63,14 @@ def _paint_lung_vessels(subject: Subject) -> None:
 
 
 def paint_inside(subject: Subject, piece: list[list[float]], label: int, value: float) -> None:
-    """A vessel painted only where the voxels already carry a label, which they keep."""
-    part = tube(subject.canvas, piece, step_mm=1e6)
-    outside = part.region.of(subject.canvas.labels) != label
-    subject.canvas.paint(part.region, np.where(outside, np.float32(9), part.shape), value)
+    """A straight vessel between two (x, y, z, radius) points, only where voxels carry a label, which they keep."""
+    start, end = piece
+    widest = max(start[3], end[3]) + 2.0
+    low, high = np.minimum(start, end)[:3] - widest, np.maximum(start, end)[:3] + widest
+    region = subject.canvas.region(low.tolist(), high.tolist())
+    vessel = capsule(region, start[:3], end[:3], (start[3], end[3]))
+    outside = region.of(subject.canvas.labels) != label
+    subject.canvas.paint(region, np.where(outside, np.float32(9), vessel), value)
 
 
 def paint_airways(subject: Subject) -> None:
@@ -108,11 +112,11 @@ def paint_heart(subject: Subject) -> None:
     centre = subject.moved((24, -34, 143), 3.0)
     radii = subject.varied(60, 43, 45, share=0.07)
     region = canvas.around(centre, max(radii) + 16)
-    turn = (0.0, 28.0, -32.0)
+    turn = (0.0, -24.0, -34.0)
     sac = ellipsoid(region, centre, (radii[0] + 7, radii[1] + 7, radii[2] + 6), turn)
     free = np.maximum(sac, region.z - 200)
     free = np.maximum(free, diaphragm_height(region) - 6 - region.z)
-    canvas.paint(region, free, FAT, label=subject.value("body"))
+    canvas.paint(region, free, FAT + 8 * region.of(subject.rough), label=subject.value("body"))
     base = ellipsoid(region, (centre[0] - 22, centre[1] + 14, centre[2] + 22), (40, 34, 36))
     heart = smooth_union(ellipsoid(region, centre, radii, turn), base, 14)
     heart = np.maximum(heart, diaphragm_height(region) - region.z)
@@ -173,13 +177,17 @@ def paint_great_vessels(subject: Subject) -> None:
         ([(-22, 10, -30, 5.5), (-40, 24, -32, 5), (-54, 30, -32, 5)], "cava"),
         ([(12, 4, -2, 4.5), (10, -10, -20, 4.5), (6, -22, -80, 4)], "aorta"),
     )
-    for points, name in others:
-        vessel = tube(canvas, points)
-        canvas.paint(vessel.region, vessel.shape, blood[name], label=subject.value("body"))
-    for table, structure, name in (
-        (INFERIOR_VENA_CAVA, "inferior_vena_cava", "cava"),
-        (AORTA, "aorta", "aorta"),
-    ):
-        vessel = tube(canvas, [(x, y, z, r * size) for x, y, z, r in table])
-        canvas.paint(vessel.region, vessel.shape - 1.2, 40.0)
+    trunks = [
+        (tube(canvas, [(x, y, z, r * size) for x, y, z, r in table], reach_mm=7.0), structure, name)
+        for table, structure, name in (
+            (INFERIOR_VENA_CAVA, "inferior_vena_cava", "cava"),
+            (AORTA, "aorta", "aorta"),
+        )
+    ]
+    vessels = [(tube(canvas, points, reach_mm=7.0), "body", name) for points, name in others] + trunks
+    for vessel, _, _ in vessels:
+        coat = np.maximum(vessel.shape - 3.5, 60 - vessel.region.z)
+        in_lung = np.isin(vessel.region.of(canvas.labels), (subject.value("lung", "left"), subject.value("lung", "right")))
+        canvas.paint(vessel.region, np.where(in_lung, coat, 9).astype(np.float32), FAT + 10, label=subject.value("body"))
+    for vessel, structure, name in vessels:
         canvas.paint(vessel.region, vessel.shape, blood[name], label=subject.value(structure))

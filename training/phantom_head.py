@@ -73,11 +73,12 @@ class Head:
 
 def cranium(region: Region) -> Field:
     """Signed distance to the inner surface of the skull."""
-    vault = ellipsoid(region, (0, 17, 15), (71, 89.5, 68))
-    vault = np.maximum(vault, (-24 - region.z + 0.12 * (region.y - 20)) * 0.95)
+    vault = ellipsoid(region, (0, 17, 14.5), (70, 88.5, 66.5))
+    floor = np.interp(region.y, (-80, -40, -8, 14), (-9, -19, -25, -42)).astype(np.float32)
+    vault = np.maximum(vault, (floor - region.z) * 0.9)
     half_x = np.abs(region.x)
     middle = ellipsoid(Region(region.slices, half_x, region.y, region.z), (42, 16, -26), (27, 46, 24))
-    back = ellipsoid(region, (0, 60, -34), (57, 42, 34))
+    back = ellipsoid(region, (0, 59, -35), (54, 37, 30))
     return smooth_union(smooth_union(vault, middle, 8), back, 12)
 
 
@@ -90,7 +91,7 @@ def paint_head(head: Head) -> None:
     neck = np.maximum(neck, whole.z + 30)
     face = ellipsoid(whole, (0, -34, -66), (63, 66, 66))
     jaw = ellipsoid(whole, (0, -36, -100), (50, 58, 32))
-    nose = ellipsoid(whole, (0, -96, -54), (12, 19, 22), (20, 0, 0))
+    nose = ellipsoid(whole, (0, -96, -54), (12, 19, 22), (-18, 0, 0))
     skin = smooth_union(smooth_union(smooth_union(inner - scalp, face, 22), jaw, 14), neck, 26)
     skin = smooth_union(skin, nose, 10)
     head.paint(whole, skin, "skin")
@@ -101,7 +102,7 @@ def paint_head(head: Head) -> None:
     deep = np.minimum(skin + 6.0 - 2.5 * temple + 0.8 * head.rough, 4.5 - 4 * temple + inner - 7.5)
     deep = np.maximum(deep, skin + 4.0)
     deep = np.maximum(deep, -np.maximum(3 - 60 * temple, -inner))
-    head.paint(whole, np.maximum(deep, np.abs(head.rough) * -6 + 1.5), "muscle")
+    head.paint(whole, np.maximum(deep, 0.7 - np.abs(head.rough) * 6), "muscle")
     _paint_face(head)
     _paint_skull(head, inner)
 
@@ -153,7 +154,7 @@ def paint_orbits(head: Head) -> None:
     turn = float(head.rng.normal(0, 6))
     for half in head.halves((-4, -95, -70), (64, 0, -5)):
         cone = smooth_union(
-            ellipsoid(half, (33, -60, -37), (19, 20, 17)),
+            ellipsoid(half, (33, -60, -38), (18, 20, 14.5)),
             capsule(half, (31, -52, -36), (15, -16, -28), (15, 5)),
             8,
         )

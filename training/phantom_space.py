@@ -71,11 +71,12 @@ class Grid:
 class Canvas:
     """Labels and voxels being painted, with canonical coordinates.
 
-    labels: (k, j, i) uint8. voxels: (k, j, i) float32. edge_mm: width of a painted border.
+    axes: LPS mm of the voxel centres along k, j, i. labels: (k, j, i) uint8. voxels: (k, j, i) float32. edge_mm: width of a painted border.
     scale: canonical mm per patient mm along x, y, z. margin_mm: largest deformation.
     """
 
     grid: Grid
+    axes: tuple[Field, Field, Field]
     labels: NDArray[np.uint8]
     voxels: Field
     x: Field
@@ -94,7 +95,7 @@ class Canvas:
     def region(self, low: Sequence[float], high: Sequence[float]) -> Region:
         """The voxels that can lie between two canonical corners (x, y, z) in mm."""
         slices = []
-        for axis, coordinates in zip((2, 1, 0), self.grid.axes(), strict=True):
+        for axis, coordinates in zip((2, 1, 0), self.axes, strict=True):
             first, last = sorted((low[axis] / self.scale[axis], high[axis] / self.scale[axis]))
             start = np.searchsorted(coordinates, first - self.margin_mm)
             stop = np.searchsorted(coordinates, last + self.margin_mm)
@@ -135,7 +136,7 @@ def empty_canvas(
     margin = 3.5 * sum(sd for _, sd in warp_mm)
     x, y, z = coordinates
     labels = np.zeros(grid.shape, np.uint8)
-    return Canvas(grid, labels, np.zeros(grid.shape, np.float32), x, y, z, scale, margin, edge_mm)
+    return Canvas(grid, axes, labels, np.zeros(grid.shape, np.float32), x, y, z, scale, margin, edge_mm)
 
 
 def smooth_field(grid: Grid, rng: np.random.Generator, node_mm: float, *, extent_mm: float = 480.0) -> Field:

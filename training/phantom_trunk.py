@@ -56,7 +56,7 @@ RIB_Z = (24, 52, 80, 107, 132, 157, 181, 204, 227, 249, 270, 288)
 RIB_END = (0.36, 0.5, 0.66, 0.7, 0.74, 0.76, 0.78, 0.8, 0.8, 0.8, 0.79, 0.76)
 """Where the bone of ribs 12 to 1 ends, from 0 (spine) to 1 (breastbone) around the chest."""
 
-BONE, CORTEX, MARROW = 620.0, 850.0, 190.0
+CORTEX, MARROW = 800.0, 165.0
 FAT, MUSCLE, WATER, AIR = -100.0, 58.0, 5.0, -1000.0
 
 
@@ -128,8 +128,8 @@ def paint_body(subject: Subject) -> Field:
     thickness = 4 + subject.fat_mm * (0.8 + 0.4 * belly + 0.1 * subject.coarse)
     muscle = smooth_union(skin + thickness, skin + 60, 8)
     canvas.paint(whole, muscle, MUSCLE + 5 * subject.rough)
-    septa = np.abs(subject.coarse + 0.35 * subject.rough) * 14 - 1.0
-    canvas.paint(whole, np.maximum(septa, muscle + 4), FAT + 20)
+    septa = np.abs(subject.coarse + 0.3 * subject.rough) * 14 - 0.7 - 0.5 * np.clip(subject.rough, -1, 2)
+    canvas.paint(whole, np.maximum(septa, muscle + 4), FAT + 50)
     return muscle
 
 
@@ -172,7 +172,7 @@ def paint_muscles(subject: Subject, muscle: Field) -> None:
     hips = both_sides(canvas, (10, -10, -350), (175, 150, -120))
     for side, region in subject.sides(hips):
         maximus = ellipsoid(region, (78, 82, -242), (66, 36, 92), (0, 0, -18))
-        medius = ellipsoid(region, (122, 22, -190), (24, 52, 66), (0, 8, 20))
+        medius = ellipsoid(region, (122, 22, -190), (24, 52, 66), (0, -8, 20))
         both = np.maximum(smooth_union(maximus, medius, 6), region.of(muscle))
         _paint_muscle(subject, region, both, ("gluteal_muscles", side))
 
@@ -213,11 +213,12 @@ def paint_bone(
     structure: tuple[str, str] | None,
     *,
     cortex_mm: float = 2.0,
+    cortex: float = CORTEX,
 ) -> None:
     """Bone with a dense shell and a spongy inside; unlabelled when the structure is None."""
     label = subject.value("body") if structure is None else subject.value(*structure)
     canvas = subject.canvas
-    canvas.paint(region, shape, CORTEX, label=label)
+    canvas.paint(region, shape, cortex, label=label)
     canvas.paint(region, shape + cortex_mm, MARROW + 45 * region.of(subject.rough))
 
 
@@ -225,7 +226,7 @@ def paint_ribs(subject: Subject) -> None:
     """Ribs that slope down to the front, their cartilage, and the breastbone."""
     canvas = subject.canvas
     region = canvas.region((-160, -130, -60), (160, 110, 315))
-    middle, depth = (WALL_MIDDLE(region), WALL_DEPTH(region))
+    middle, depth = _chest_middle(region), _chest_half_depth(region)
     around = np.abs(
         np.arctan2(region.x / profile(region, WALL, 1), (region.y - middle) / depth)
     ) / np.float32(np.pi)
@@ -236,23 +237,23 @@ def paint_ribs(subject: Subject) -> None:
     nearest = np.clip(np.round(number), 0, 11).astype(np.intp)
     offset = np.abs(height - np.asarray(RIB_Z, np.float32)[nearest])
     shell = np.abs(wall_shape(region) + 6.5)
-    rib = (np.hypot(shell / 4.2, offset / 6.0) - 1) * 4.2
+    rib = (np.hypot(shell / 3.7, offset / 5.8) - 1) * 3.7
     bony = np.maximum(rib, (around - np.asarray(RIB_END, np.float32)[nearest]) * 180)
     gristle = np.maximum(rib, np.maximum(0.6 - around, 7.5 - nearest * 2.0) * 100)
     canvas.paint(region, np.maximum(gristle, around * 100 - 96), 95.0)
-    paint_bone(subject, region, np.maximum(bony, 3.0 - np.abs(region.x)), ("ribs", ""), cortex_mm=1.5)
+    paint_bone(subject, region, np.maximum(bony, 3.0 - np.abs(region.x)), ("ribs", ""), cortex_mm=1.4, cortex=500.0)
     plate = superellipse(region, np.interp(region.z, (140, 165, 240, 262), (6, 14, 16, 25)).astype(np.float32),
                          profile(region, WALL, 2) - 1, profile(region, WALL, 2) + 10, 3.0)  # fmt: skip
     breastbone = np.maximum(plate, np.maximum(118 - region.z, region.z - 262))
-    paint_bone(subject, region, breastbone, ("sternum", ""), cortex_mm=1.2)
+    paint_bone(subject, region, breastbone, ("sternum", ""), cortex_mm=1.2, cortex=330.0)
 
 
-def WALL_MIDDLE(region: Region) -> Field:
+def _chest_middle(region: Region) -> Field:
     """y of the middle of the chest."""
     return np.asarray((profile(region, WALL, 2) + profile(region, WALL, 3)) / 2)
 
 
-def WALL_DEPTH(region: Region) -> Field:
+def _chest_half_depth(region: Region) -> Field:
     """Half the depth of the chest."""
     return np.asarray((profile(region, WALL, 3) - profile(region, WALL, 2)) / 2)
 
@@ -284,7 +285,7 @@ def paint_spine(subject: Subject) -> None:
     canvas.paint(region, np.maximum(disc, -162 - region.z), 85.0, label=subject.value("body"))
     blocks = np.maximum(body, (np.abs(off) - 0.38) * step)
     arch = _arch(region, middle + deep + 7, wide, off, step)
-    paint_bone(subject, region, np.maximum(smooth_union(blocks, arch, 2), -163 - region.z), ("vertebra", ""))
+    paint_bone(subject, region, np.maximum(smooth_union(blocks, arch, 2), -163 - region.z), ("vertebra", ""), cortex_mm=1.6, cortex=430.0)
     _paint_canal(subject, region, middle + deep + 7)
     _paint_sacrum(subject)
 
@@ -320,7 +321,7 @@ def _paint_sacrum(subject: Subject) -> None:
     bent = region.y - middle + 0.004 * region.x**2
     sacrum = (np.hypot(region.x / wide, bent / deep) - 1) * deep
     sacrum = np.maximum(sacrum, np.maximum(region.z + 163, -296 - region.z))
-    paint_bone(subject, region, sacrum, ("sacrum", ""))
+    paint_bone(subject, region, sacrum, ("sacrum", ""), cortex_mm=1.8, cortex=380.0)
     canal = np.maximum(np.hypot(region.x / 1.4, region.y - middle - 9) - 5, -232 - region.z)
     subject.canvas.paint(region, canal, 10.0, label=subject.value("spinal_canal"))
 
@@ -346,7 +347,7 @@ def paint_pelvis(subject: Subject) -> None:
                 4 - half.x, 25 - np.hypot(half.x - head[0], np.hypot(half.y - head[1], half.z - head[2]))
             ),
         )
-        paint_bone(subject, half, bone, ("hip_bone", side))
+        paint_bone(subject, half, bone, ("hip_bone", side), cortex_mm=1.8, cortex=620.0)
         _paint_femur(subject, half, head, side)
 
 

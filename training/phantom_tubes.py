@@ -47,13 +47,14 @@ def tube(
     along, above = np.zeros_like(shape), np.zeros_like(shape)
     travelled = 0.0
     for start, end in zip(curve[:-1], curve[1:], strict=True):
-        _add_segment(canvas, Tube(region, shape, along, above), start, end, travelled)
+        _add_segment(canvas, Tube(region, shape, along, above), start, end, (travelled, reach_mm))
         travelled += float(np.linalg.norm(end[:3] - start[:3]))
     return Tube(region, shape, along, above)
 
 
-def _add_segment(canvas: Canvas, onto: Tube, start: Points, end: Points, travelled: float) -> None:
-    reach = max(start[3], end[3]) + 4.0
+def _add_segment(canvas: Canvas, onto: Tube, start: Points, end: Points, run: tuple[float, float]) -> None:
+    travelled, reach_mm = run
+    reach = max(start[3], end[3]) + reach_mm
     low, high = np.minimum(start, end)[:3] - reach, np.maximum(start, end)[:3] + reach
     box = canvas.region(low, high)
     here = _within(box, onto.region)

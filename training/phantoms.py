@@ -226,6 +226,6 @@ def _head(grid: Grid, rng: np.random.Generator, contrast: Contrast) -> Head:
     return Head(
         canvas, rng, label_table(_SINGLE_HEAD, _PAIRED_HEAD), tones,
         fine=smooth_field(grid, rng, 5.0, extent_mm=160), rough=smooth_field(grid, rng, 11.0, extent_mm=160),
-        coarse=smooth_field(grid, rng, 34.0, extent_mm=160), folds=smooth_field(grid, rng, 8.0, extent_mm=160),
+        coarse=smooth_field(grid, rng, 34.0, extent_mm=160), folds=smooth_field(grid, rng, 7.2, extent_mm=160),
         atrophy=float(rng.uniform(0.0, 1.0)),
     )  # fmt: skip
