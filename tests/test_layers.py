@@ -110,6 +110,8 @@ def test_answers_lie_on_their_voxels_and_prompts_come_back(permutation, signs):
         mask, box, points = layers.answer_layers(
             grounding, study, label, image_shape=layer.data.shape, frame=None, transform={}
         )
+        for entry in (mask, box, points):
+            Layer.create(*entry)
         voxels = np.zeros(volume.shape_kji, dtype=bool)
         grounding.grid.put(grounding.mask, voxels)
         np.testing.assert_array_equal(layers.stored_array(mask[0], study).astype(bool), voxels)

@@ -158,7 +158,7 @@ def _box_style(
 def _point_style(label: AnswerLabel, features: dict[str, Any], pixels: int) -> dict[str, Any]:
     return {
         "name": f"{label.name}: key points",
-        "face_color": (*label.colour, 1.0),
+        "face_color": [(*label.colour, 1.0)] * 2,
         "border_color": "white",
         "border_width": 0.2,
         "size": max(2.0, pixels / 50),

@@ -1,0 +1,68 @@
+"""Real napari windows and docks that talk to a real engine process with a made-up model."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_medreason.core.volume import Volume
+
+FAKE_ENGINE = [sys.executable, str(Path(__file__).with_name("fake_engine.py"))]
+
+
+def make_volume(shape=(20, 48, 64), *, frames=0, modality="CT", name="trunk"):
+    """A volume whose every voxel differs from its neighbours, slices stored from feet to head."""
+    values = np.random.default_rng(0).integers(-1000, 1000, size=shape, dtype=np.int16)
+    if frames:
+        values = np.stack([values + n for n in range(frames)])
+    affine = np.diag([1.5, 1.5, 4.0, 1.0])
+    affine[:3, 3] = (-48.0, -36.0, -40.0)
+    return Volume(values, affine, modality=modality, name=name)
+
+
+@pytest.fixture
+def volume():
+    return make_volume()
+
+
+@pytest.fixture
+def bridge(qapp):
+    """Engine with a made-up model, ended after the test."""
+    from napari_medreason._qt.engine_bridge import EngineBridge
+    from napari_medreason.engine.client import EngineClient
+
+    bridge = EngineBridge(EngineClient(FAKE_ENGINE))
+    yield bridge
+    bridge.close()
+
+
+@pytest.fixture
+def notices(monkeypatch):
+    """What the user was told by notifications, as (severity, message)."""
+    from napari.utils.notifications import notification_manager
+
+    heard = []
+
+    def listen(notification):
+        heard.append((str(notification.severity), notification.message))
+
+    notification_manager.notification_ready.connect(listen)
+    yield heard
+    notification_manager.notification_ready.disconnect(listen)
+
+
+@pytest.fixture
+def dock(make_napari_viewer, bridge, volume, notices, qtbot):
+    """A viewer with a study and the Ask dock."""
+    from napari.layers import Layer
+
+    from napari_medreason import layers
+    from napari_medreason._qt.ask_widget import AskWidget
+
+    viewer = make_napari_viewer()
+    viewer.add_layer(Layer.create(*layers.image_layer(volume)))
+    widget = AskWidget(viewer, engine=bridge)
+    viewer.window.add_dock_widget(widget, name="Ask")
+    yield widget
+    widget.close_all()

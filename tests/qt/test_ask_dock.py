@@ -1,0 +1,308 @@
+"""What a user of the Ask dock sees: answers as three layers, prompts, undo, cancel, crashes, faults."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_medreason.core.plane import cut
+from napari_medreason.core.volume import Window
+
+pytestmark = pytest.mark.window
+PATIENCE = 20_000
+
+
+def ask(dock, qtbot, question="Where is the liver?"):
+    """Type a question and press Enter."""
+    box = dock.view.question_box
+    box.clear()
+    qtbot.keyClicks(box, question)
+    qtbot.keyClick(box, Qt.Key.Key_Return)
+
+
+def wait_for_answer(dock, qtbot, count=1):
+    qtbot.waitUntil(lambda: dock.view.answers.count() == count and not dock.presenter.busy, timeout=PATIENCE)
+
+
+def ask_and_wait(dock, qtbot, question="Where is the liver?", count=1):
+    ask(dock, qtbot, question)
+    wait_for_answer(dock, qtbot, count)
+    return dock._viewer.layers[-3:]
+
+
+def move_box(layer, down=3.0):
+    """Move the first shape as a drag does: new data, with napari's own event."""
+    corners = np.array(layer.data[0])
+    corners[:, -2] += down
+    layer.data = [corners]
+
+
+def test_enter_gives_mask_box_points_and_words_on_the_slice_shown(dock, qtbot, volume):
+    viewer = dock._viewer
+    viewer.dims.set_current_step(0, 5)
+    mask, box, points = ask_and_wait(dock, qtbot)
+    assert [type(layer).__name__ for layer in (mask, box, points)] == ["Labels", "Shapes", "Points"]
+    assert np.flatnonzero(np.asarray(mask.data).any(axis=(1, 2))).tolist() == [5]
+    assert mask.data.shape == viewer.layers[0].data.shape
+    assert len(box.data) == 1
+    assert len(points.data) == 2
+    for layer in (mask, box, points):
+        assert layer.units == viewer.layers[0].units
+        assert layer.axis_labels == viewer.layers[0].axis_labels
+        np.testing.assert_allclose(layer.scale, viewer.layers[0].scale)
+        np.testing.assert_allclose(layer.translate, viewer.layers[0].translate)
+    assert "The liver is seen on this slice" in dock.view.answer_view.toPlainText()
+    assert "Templated answer" in dock.view.provenance.text()
+    assert "Dice 0.91 on 2 patients" in dock.view.provenance.text()
+    assert box.features["answer"][0].startswith("The liver")
+    assert box.text.values[0] == "The liver is seen on this slice"
+    assert mask.metadata["medreason"]["provenance"]["model"] == dock.view.model
+
+
+def test_asked_plane_is_that_of_the_command_line(dock, qtbot, volume):
+    """Same window, same slice: the pixels sent are those that `medreason ask` would send."""
+    dock._viewer.dims.set_current_step(0, 5)
+    ask_and_wait(dock, qtbot)
+    (answer,) = dock.presenter.session
+    expected = cut(volume, "axial", volume.shape_kji[0] - 1 - 5, Window(-160.0, 240.0))
+    assert answer.plane.grid == expected.grid
+    assert answer.plane.window == expected.window
+    np.testing.assert_array_equal(answer.plane.image, expected.image)
+
+
+@pytest.mark.parametrize(
+    ("order", "axis"),
+    [((1, 0, 2), "coronal"), ((2, 0, 1), "sagittal"), ((2, 1, 0), "sagittal"), ((0, 2, 1), "axial")],
+)
+def test_rolled_and_transposed_views_are_asked_as_shown(dock, qtbot, order, axis):
+    viewer = dock._viewer
+    viewer.dims.order = order
+    ask_and_wait(dock, qtbot)
+    (answer,) = dock.presenter.session
+    assert answer.grounding.grid.axis == axis
+    mask = np.moveaxis(np.asarray(viewer.layers[1].data), order[0], 0)
+    assert np.flatnonzero(mask.any(axis=(1, 2))).tolist() == [viewer.dims.current_step[order[0]]]
+
+
+def test_asking_again_adds_a_second_answer(dock, qtbot):
+    ask_and_wait(dock, qtbot)
+    first = [layer.name for layer in dock._viewer.layers]
+    ask_and_wait(dock, qtbot, "And the spleen?", count=2)
+    assert len(dock._viewer.layers) == 7
+    assert [layer.name for layer in dock._viewer.layers[:4]] == first
+
+
+def test_moving_the_box_redraws_the_mask_and_undo_brings_it_back(dock, qtbot):
+    mask, box, _ = ask_and_wait(dock, qtbot)
+    before, corners = np.array(mask.data), np.array(box.data[0])
+    move_box(box)
+    qtbot.waitUntil(lambda: not np.array_equal(mask.data, before), timeout=PATIENCE)
+    after = np.array(mask.data)
+    assert "redrawn from your box" in dock.view.provenance.text()
+    assert "embedded" in dock.view.provenance.text()
+    assert dock.view.undo_button.isEnabled()
+    qtbot.mouseClick(dock.view.undo_button, Qt.MouseButton.LeftButton)
+    np.testing.assert_array_equal(mask.data, before)
+    np.testing.assert_allclose(box.data[0], corners)
+    assert not dock.view.undo_button.isEnabled()
+    qtbot.mouseClick(dock.view.redo_button, Qt.MouseButton.LeftButton)
+    np.testing.assert_array_equal(mask.data, after)
+    np.testing.assert_allclose(box.data[0][:, -2], corners[:, -2] + 3)
+
+
+def test_moving_a_point_redraws_the_mask(dock, qtbot):
+    _mask, _box, points = ask_and_wait(dock, qtbot)
+    moved = np.array(points.data)
+    moved[0, -1] += 2
+    points.data = moved
+    qtbot.waitUntil(lambda: next(iter(dock.presenter.session)).position == 1, timeout=PATIENCE)
+    state = next(iter(dock.presenter.session)).state
+    assert state.points[0] == pytest.approx((moved[0, -1], moved[0, -2]))
+
+
+def test_only_the_latest_of_many_moves_counts(dock, qtbot, monkeypatch):
+    mask, box, _ = ask_and_wait(dock, qtbot)
+    for _ in range(5):
+        move_box(box, 1.0)
+        qtbot.wait(170)
+    wanted = box.data[0][:, -2].min() + 0.5
+    qtbot.waitUntil(
+        lambda: next(iter(dock.presenter.session)).state.box[1] == pytest.approx(wanted), timeout=PATIENCE
+    )
+    rows = np.flatnonzero(np.asarray(mask.data).any(axis=(0, 2)))
+    assert rows[0] >= wanted - 1
+
+
+def test_undo_keys_belong_to_our_layers_only(dock, qtbot):
+    viewer = dock._viewer
+    before = dict(viewer.keymap)
+    mask, box, points = ask_and_wait(dock, qtbot)
+    assert dict(viewer.keymap) == before
+    assert len(box.keymap) == len(points.keymap) == 2
+    assert not mask.keymap
+    first = np.array(mask.data)
+    move_box(box)
+    qtbot.waitUntil(lambda: not np.array_equal(mask.data, first), timeout=PATIENCE)
+    next(value for key, value in box.keymap.items() if str(key) == "Ctrl+Z")(box)
+    np.testing.assert_array_equal(mask.data, first)
+
+
+def test_paint_on_the_mask_survives_a_redraw_and_its_undo(dock, qtbot):
+    mask, box, _ = ask_and_wait(dock, qtbot)
+    index = int(np.flatnonzero(np.asarray(mask.data).any(axis=(1, 2)))[0])
+    mask.data_setitem((np.array([index]), np.array([1]), np.array([1])), 1)
+    painted = np.array(mask.data)
+    move_box(box)
+    qtbot.waitUntil(lambda: not np.array_equal(mask.data, painted), timeout=PATIENCE)
+    qtbot.mouseClick(dock.view.undo_button, Qt.MouseButton.LeftButton)
+    np.testing.assert_array_equal(mask.data, painted)
+
+
+def test_a_deleted_box_comes_back_with_undo(dock, qtbot):
+    mask, box, _ = ask_and_wait(dock, qtbot)
+    before = np.array(mask.data)
+    box.selected_data = {0}
+    box.remove_selected()
+    qtbot.waitUntil(lambda: not np.array_equal(mask.data, before), timeout=PATIENCE)
+    qtbot.mouseClick(dock.view.undo_button, Qt.MouseButton.LeftButton)
+    np.testing.assert_array_equal(mask.data, before)
+    assert len(box.data) == 1
+
+
+def test_cancel_in_the_middle_changes_nothing_and_the_next_question_works(dock, qtbot):
+    ask(dock, qtbot, "a slow question")
+    qtbot.waitUntil(lambda: "3 " in dock.view.answer_view.toPlainText(), timeout=PATIENCE)
+    assert dock.view.ask_button.text() == "Cancel"
+    qtbot.mouseClick(dock.view.ask_button, Qt.MouseButton.LeftButton)
+    assert dock.view.ask_button.text() == "Ask"
+    assert "Cancelled" in dock.view.status.text()
+    assert len(dock._viewer.layers) == 1
+    ask_and_wait(dock, qtbot)
+    assert len(dock._viewer.layers) == 4
+
+
+def test_killed_engine_is_told_and_the_next_question_works(dock, bridge, qtbot, notices):
+    ask(dock, qtbot, "a slow question")
+    qtbot.waitUntil(lambda: "3 " in dock.view.answer_view.toPlainText(), timeout=PATIENCE)
+    first = bridge.client.pid
+    os.kill(first, signal.SIGKILL)
+    qtbot.waitUntil(lambda: not dock.presenter.busy, timeout=PATIENCE)
+    assert [severity for severity, _ in notices] == ["error"]
+    assert "engine" in notices[0][1]
+    assert "\n" not in notices[0][1]
+    assert len(dock._viewer.layers) == 1
+    ask_and_wait(dock, qtbot)
+    assert bridge.client.pid != first
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ("", "empty"),
+        ("   ", "empty"),
+        ("liver " * 1667, "10001 characters"),
+        ("broken", "tensor sizes differ"),
+    ],
+)
+def test_bad_questions_are_one_line_and_change_nothing(dock, qtbot, notices, question, message):
+    dock.view.question_box.setText(question)
+    qtbot.keyClick(dock.view.question_box, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: bool(notices) and not dock.presenter.busy, timeout=PATIENCE)
+    (notice,) = notices
+    assert "\n" not in notice[1]
+    assert len(dock._viewer.layers) == 1
+    assert dock.view.answers.count() == 0
+
+
+def test_nothing_found_is_an_answer_without_layers(dock, qtbot):
+    ask(dock, qtbot, "absent?")
+    wait_for_answer(dock, qtbot)
+    assert len(dock._viewer.layers) == 1
+    assert "not seen on this slice" in dock.view.answer_view.toPlainText()
+    assert "not seen here" in dock.view.answers.item(0).text()
+
+
+def test_words_with_braces_are_drawn_as_they_are(dock, qtbot):
+    _, box, _ = ask_and_wait(dock, qtbot, "quote")
+    assert box.text.values[0] == "A {liver} “100%” is seen"
+
+
+def test_tick_hides_an_answer_and_delete_removes_it_as_one(dock, qtbot):
+    ours = list(ask_and_wait(dock, qtbot))
+    dock.view.answers.item(0).setCheckState(Qt.CheckState.Unchecked)
+    assert not any(layer.visible for layer in ours)
+    dock.view.answers.item(0).setCheckState(Qt.CheckState.Checked)
+    assert all(layer.visible for layer in ours)
+    qtbot.mouseClick(dock.view.delete_button, Qt.MouseButton.LeftButton)
+    assert len(dock._viewer.layers) == 1
+    assert dock.view.answers.count() == 0
+    assert dock.view.answer_view.toPlainText() == ""
+
+
+def test_deleting_the_layers_by_hand_takes_the_answer_off_the_list(dock, qtbot):
+    for layer in list(ask_and_wait(dock, qtbot)):
+        dock._viewer.layers.remove(layer)
+    assert dock.view.answers.count() == 0
+    assert len(dock.presenter.session) == 0
+
+
+def test_click_on_an_answer_goes_to_its_slice_and_selects_its_box(dock, qtbot):
+    viewer = dock._viewer
+    viewer.dims.order = (1, 0, 2)
+    viewer.dims.set_current_step(1, 7)
+    _, box, _ = ask_and_wait(dock, qtbot)
+    viewer.dims.order = (0, 1, 2)
+    viewer.dims.set_current_step(1, 30)
+    viewer.layers.selection.active = viewer.layers[0]
+    row = dock.view.answers.visualItemRect(dock.view.answers.item(0))
+    qtbot.mouseClick(dock.view.answers.viewport(), Qt.MouseButton.LeftButton, pos=row.center())
+    assert viewer.dims.order[0] == 1
+    assert viewer.dims.current_step[1] == 7
+    assert viewer.layers.selection.active is box
+
+
+def test_image_choice_follows_the_selection_and_new_images(dock, qtbot):
+    viewer = dock._viewer
+    second = viewer.add_image(np.zeros((4, 5, 6)), name="second")
+    assert dock.image is second
+    viewer.layers.selection.active = viewer.layers[0]
+    assert dock.image is viewer.layers[0]
+    second.name = "renamed"
+    assert dock.view.image_choice.findText("renamed") >= 0
+    viewer.layers.remove(second)
+    assert dock.view.image_choice.count() == 1
+
+
+def test_without_an_image_asking_is_disabled_with_the_reason(dock, qtbot):
+    dock._viewer.layers.clear()
+    assert not dock.view.ask_button.isEnabled()
+    assert "Open a CT or MRI study" in dock.view.ask_button.toolTip()
+
+
+def test_colour_and_3d_views_are_refused_in_one_line(dock, qtbot, notices):
+    viewer = dock._viewer
+    viewer.dims.ndisplay = 3
+    ask(dock, qtbot)
+    viewer.dims.ndisplay = 2
+    viewer.add_image(np.zeros((8, 9, 3), np.uint8), rgb=True, name="photo")
+    ask(dock, qtbot)
+    messages = [message for severity, message in notices if severity == "error"]
+    assert "2D view" in messages[0]
+    assert "colour picture" in messages[1]
+    assert len(viewer.layers) == 2
+
+
+def test_arrow_keys_bring_earlier_questions_back(dock, qtbot):
+    ask_and_wait(dock, qtbot, "first")
+    ask_and_wait(dock, qtbot, "second", count=2)
+    box = dock.view.question_box
+    box.setText("draft")
+    qtbot.keyClick(box, Qt.Key.Key_Up)
+    assert box.text() == "second"
+    qtbot.keyClick(box, Qt.Key.Key_Up)
+    assert box.text() == "first"
+    for _ in range(3):
+        qtbot.keyClick(box, Qt.Key.Key_Down)
+    assert box.text() == "draft"
