@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Literal
 
-from napari_medreason.core.anatomy import structures
+from napari_medreason.core.anatomy import Structure, structures
 from napari_medreason.core.question_words import Word, content_stems, split
 
 LEAST_SHARE = 0.62
 """Share of the question's word weight that a structure must explain."""
-LEAST_WEIGHT = 3.5
+LEAST_WEIGHT = 4.0
 """Word weight that must match at least, so that one everyday word names nothing."""
-LEAST_LEAD = 0.12
+LEAST_LEAD = 0.1
 """Lead in share over the next structure; with less the question is ambiguous."""
+_PAIR_BONUS = 0.15
+"""Added to the share when words that stand together in the question do so in the table too."""
+_SIDE_WEIGHT = 0.5
+"""Weight of left and right, which seldom say what a structure is."""
+_COMMON = 15
+"""A word that the table does not hold weighs as much as one that this many structures share."""
 
 
 @dataclass(frozen=True)
@@ -35,59 +42,87 @@ class _Profile:
 
     function: frozenset[str]
     look: frozenset[str]
+    pairs: frozenset[tuple[str, str]]
+
+    @property
+    def roots(self) -> frozenset[str]:
+        return self.function | self.look
 
 
 @cache
 def _profiles() -> Mapping[str, _Profile]:
-    return {
-        item.id: _Profile(
-            frozenset(content_stems(split(item.function))),
-            frozenset(content_stems(split(f"{item.description} {item.place}"))),
-        )
-        for item in structures().values()
-    }
+    return {item.id: _profile(item) for item in structures().values()}
+
+
+def _profile(item: Structure) -> _Profile:
+    function, description, place = (
+        content_stems(split(text)) for text in (item.function, item.description, item.place)
+    )
+    pairs = _pairs(function) | _pairs(description) | _pairs(place)
+    return _Profile(frozenset(function), frozenset(description + place), pairs)
+
+
+def _pairs(roots: tuple[str, ...]) -> frozenset[tuple[str, str]]:
+    """Roots that follow each other with at most one in between."""
+    return frozenset((*pairwise(roots), *zip(roots, roots[2:], strict=False)))
 
 
 @cache
 def _weights() -> Mapping[str, float]:
     """Inverse document frequency of every root in the table."""
-    counts = Counter(root for p in _profiles().values() for root in p.function | p.look)
-    return {root: math.log(1 + len(_profiles()) / count) for root, count in counts.items()}
+    counts = Counter(root for profile in _profiles().values() for root in profile.roots)
+    weights = {root: math.log(1 + len(_profiles()) / count) for root, count in counts.items()}
+    return weights | {"left": _SIDE_WEIGHT, "right": _SIDE_WEIGHT}
 
 
-def best_description(words: tuple[Word, ...]) -> DescribedStructure | None:
-    """The one structure whose function, look and place fit the words, None when none stands out."""
+def best_description(words: tuple[Word, ...], mentioned: Collection[str]) -> DescribedStructure | None:
+    """The one structure whose function, look and place fit the words, None when none stands out.
+
+    mentioned: ids that the question names; they only say where the structure lies.
+    """
     asked = content_stems(words)
-    scores = sorted(((_share(asked, profile), id_) for id_, profile in _profiles().items()), reverse=True)
-    if not asked or len(scores) < 2:
+    candidates = {id_: profile for id_, profile in _profiles().items() if id_ not in mentioned}
+    shares = {id_: _share(asked, profile) for id_, profile in candidates.items()}
+    ranked = sorted(shares, key=lambda id_: (-shares[id_], -len(structures()[id_].members), id_))
+    structure = ranked[0]
+    profile = candidates[structure]
+    matched = [root for root in asked if root in profile.roots]
+    if (
+        shares[structure] < LEAST_SHARE
+        or shares[structure] - _next_share(ranked, shares) < LEAST_LEAD
+        or _weight(matched) < LEAST_WEIGHT
+    ):
         return None
-    (best, structure), (second, _) = scores[0], _next_unrelated(scores)
-    profile = _profiles()[structure]
-    matched = [root for root in asked if root in profile.function | profile.look]
-    enough = sum(_weights()[root] for root in matched) >= LEAST_WEIGHT
-    if best < LEAST_SHARE or best - second < LEAST_LEAD or not enough:
-        return None
-    in_function = sum(_weights()[root] for root in matched if root in profile.function)
-    in_look = sum(_weights()[root] for root in matched if root in profile.look)
+    function, look = (_weight(set(matched) & roots) for roots in (profile.function, profile.look))
     return DescribedStructure(
         structure,
         tuple(word for word in words if set(content_stems((word,))) & set(matched)),
-        "function" if in_function >= in_look else "description",
+        "function" if function >= look else "description",
     )
 
 
+def alikeness(first: str, second: str) -> float:
+    """Weight of the words that describe both of two structures."""
+    return _weight(_profiles()[first].roots & _profiles()[second].roots)
+
+
+def _weight(roots: Collection[str]) -> float:
+    unseen = math.log(1 + len(_profiles()) / _COMMON)
+    return sum(_weights().get(root, unseen) for root in roots)
+
+
 def _share(asked: tuple[str, ...], profile: _Profile) -> float:
-    """Weight of the asked roots that the profile holds, as a share of the weight of all."""
-    weights, unseen = _weights(), math.log(1 + len(_profiles()) / 4)
-    total = sum(weights.get(root, unseen) for root in asked)
-    return sum(weights[root] for root in asked if root in profile.function | profile.look) / max(total, 1e-9)
+    """Weight of the asked roots that the profile holds, as a share of the weight of all, plus the bonus."""
+    share = _weight([root for root in asked if root in profile.roots]) / max(_weight(asked), 1e-9)
+    asked_pairs = frozenset(pairwise(asked))
+    together = len(asked_pairs & profile.pairs) / max(len(asked_pairs), 1)
+    return share + _PAIR_BONUS * together
 
 
-def _next_unrelated(scores: list[tuple[float, str]]) -> tuple[float, str]:
-    """The best structure after the first that is neither its part nor its whole."""
-    first = structures()[scores[0][1]]
-    for share, id_ in scores[1:]:
-        other = structures()[id_]
-        if id_ not in first.members and first.id not in other.members:
-            return share, id_
-    return 0.0, ""
+def _next_share(ranked: list[str], shares: Mapping[str, float]) -> float:
+    """Share of the best structure after the first that is neither its part nor its whole."""
+    first = structures()[ranked[0]]
+    for id_ in ranked[1:]:
+        if id_ not in first.members and first.id not in structures()[id_].members:
+            return shares[id_]
+    return 0.0

@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
 from napari_medreason.core.anatomy import structures
-from napari_medreason.core.question_words import (
-    ARTICLES,
-    PART_NOUNS,
-    Word,
-    corrected,
-    split,
-    word_list,
-)
+from napari_medreason.core.question_words import ARTICLES, PART_NOUNS, Word, corrected, split, word_list
 
 Role = Literal["target", "inside", "beside", "not"]
 """target: asked for; inside: "in the X"; beside: "next to the X"; not: excluded ("not the X")."""
+How = Literal["name", "synonym", "spelling", "function", "description"]
 
 _BESIDE = word_list(
     """
-    behind below beneath under underneath above over beside besides near between around surrounding by against
-    adjacent next from into towards toward to through past along touching covering joining connecting joins
-    connects than outside
+    behind below beneath under underneath above over beside besides near between around surrounding by
+    against adjacent next from into towards toward to through past along touching covering joining
+    connecting joins connects than outside round
     """
 )
-_INSIDE = frozenset({"of", "in", "on", "within", "inside", "for"})
-_EXCLUDING = frozenset({"not", "except", "excluding", "but", "minus", "instead", "rather"})
+_INSIDE = word_list("of in on within inside for")
+_EXCLUDING = word_list("not except excluding minus instead rather")
+_ALL = word_list("everything all anything nothing")
+_SIDES = word_list("left right")
 
 
 @dataclass(frozen=True)
 class Mention:
     """A structure named in the text.
 
-    spans: places in the text, as (start, end). role: see Role. plural: "kidneys", not "kidney".
+    spans: places in the text, as (start, end), without a side word in between. plural: "kidneys".
     """
 
     structure: str
     spans: tuple[tuple[int, int], ...]
     role: Role
-    how: Literal["name", "synonym", "spelling", "function", "description"]
-    plural: bool
+    how: How
+    plural: bool = False
 
     @property
     def start(self) -> int:
@@ -55,31 +51,59 @@ class Mention:
         return self.spans[-1][1]
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """What a phrase of the vocabulary stands for."""
+
+    structure: str
+    is_name: bool
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An entry found in a sequence of words, from word `start` up to word `end`."""
+
+    entry: _Entry
+    start: int
+    end: int
+    words: tuple[Word, ...]
+
+
+def phrase_key(phrase: str) -> tuple[str, ...]:
+    """The word forms of a phrase without articles; equal keys mean the same wording."""
+    return tuple(word.form for word in split(phrase) if word.form not in ARTICLES)
+
+
 @cache
-def _phrases() -> Mapping[tuple[str, ...], tuple[str, bool]]:
-    """Word forms of every name and synonym to (structure id, whether it is the name)."""
-    index: dict[tuple[str, ...], tuple[str, bool]] = {}
+def _phrases() -> Mapping[tuple[str, ...], _Entry]:
+    """Word forms of every name and synonym."""
+    index: dict[tuple[str, ...], _Entry] = {}
     for item in structures().values():
         for phrase in item.phrases:
-            key = phrase_key(phrase)
-            index.setdefault(key, (item.id, phrase in (item.name, item.plural)))
+            index.setdefault(phrase_key(phrase), _Entry(item.id, phrase in (item.name, item.plural)))
     return index
 
 
 @cache
-def _unordered() -> Mapping[tuple[str, ...], tuple[str, bool]]:
+def _unordered() -> Mapping[tuple[str, ...], _Entry]:
     """The same for phrases of two words and more in any order, where that is unambiguous."""
-    index: dict[tuple[str, ...], tuple[str, bool]] = {}
+    index: dict[tuple[str, ...], _Entry] = {}
     clashes = set()
-    for key, value in _phrases().items():
+    for key, entry in _phrases().items():
         free = tuple(sorted(key))
-        if len(key) > 1 and index.setdefault(free, value)[0] != value[0]:
+        if len(key) > 1 and index.setdefault(free, entry).structure != entry.structure:
             clashes.add(free)
-    return {key: value for key, value in index.items() if key not in clashes}
+    return {key: entry for key, entry in index.items() if key not in clashes}
 
 
 @cache
-def vocabulary_words() -> frozenset[str]:
+def _longest_phrase() -> int:
+    """Number of words in the longest phrase, and one more for a skipped side word."""
+    return max(map(len, _phrases())) + 1
+
+
+@cache
+def _vocabulary_words() -> frozenset[str]:
     """Every word form that occurs in a name or synonym."""
     return frozenset(form for key in _phrases() for form in key)
 
@@ -91,91 +115,102 @@ def _protected_words() -> frozenset[str]:
     return frozenset(word.form for text in texts for word in split(text))
 
 
-def phrase_key(phrase: str) -> tuple[str, ...]:
-    """The word forms of a phrase without articles; equal keys mean the same wording."""
-    return tuple(word.form for word in split(phrase) if word.form not in ARTICLES)
-
-
-def find_mentions(words: tuple[Word, ...]) -> tuple[Mention, ...]:
+def find_mentions(words: Sequence[Word]) -> tuple[Mention, ...]:
     """Structures named in the words, in order, with their roles."""
     meaningful = tuple(_spelled(word) for word in words if word.form not in ARTICLES)
-    found = list(_longest(meaningful))
-    roles = [_role(meaningful, start, found, n) for n, (start, _, _) in enumerate(found)]
-    mentions = [
-        _mention(meaningful[a:b], value, role) for (a, b, value), role in zip(found, roles, strict=True)
-    ]
-    return tuple(_place_of_findings(mentions, found))
+    found = tuple(_longest(meaningful))
+    return tuple(_mention(meaningful, found, n) for n in range(len(found)))
 
 
 def _spelled(word: Word) -> Word:
     if word.form in _protected_words():
         return word
-    better = corrected(word.form, vocabulary_words())
+    better = corrected(word.form, _vocabulary_words())
     return word if better is None else replace(word, form=better, corrected=True)
 
 
-Found = tuple[int, int, tuple[str, bool]]
-
-
-def _longest(words: tuple[Word, ...]) -> Iterator[Found]:
-    """Longest matches from left to right as (first word, word after the last, phrase entry)."""
-    longest = max(map(len, _phrases()))
+def _longest(words: tuple[Word, ...]) -> Iterator[_Found]:
+    """Longest matches from left to right; a side word inside a phrase may be skipped."""
     position = 0
     while position < len(words):
-        for length in range(min(longest, len(words) - position), 0, -1):
-            key = tuple(word.form for word in words[position : position + length])
-            value = _phrases().get(key) or _unordered().get(tuple(sorted(key)))
-            if value is not None:
-                yield position, position + length, value
-                position += length
-                break
-        else:
-            position += 1
+        match = _longest_at(words, position)
+        if match is not None:
+            yield match
+        position = match.end if match is not None else position + 1
 
 
-def _mention(words: tuple[Word, ...], value: tuple[str, bool], role: Role) -> Mention:
-    structure, is_name = value
-    misspelt = any(word.corrected for word in words)
+def _longest_at(words: tuple[Word, ...], start: int) -> _Found | None:
+    for length in range(min(_longest_phrase(), len(words) - start), 0, -1):
+        window = words[start : start + length]
+        sideless = tuple(word for word in window if word.form not in _SIDES)
+        for used in (window, sideless):
+            key = tuple(word.form for word in used)
+            entry = _phrases().get(key) or _unordered().get(tuple(sorted(key)))
+            if entry is not None and used[0] is window[0] and used[-1] is window[-1]:
+                return _Found(entry, start, start + length, used)
+    return None
+
+
+def _mention(words: tuple[Word, ...], found: tuple[_Found, ...], n: int) -> Mention:
+    match = found[n]
+    misspelt = any(word.corrected for word in match.words)
     return Mention(
-        structure,
-        ((words[0].start, words[-1].end),),
-        role,
-        "spelling" if misspelt else "name" if is_name else "synonym",
-        plural=words[-1].plural,
+        match.entry.structure,
+        _runs(words[match.start : match.end], match.words),
+        "inside" if _says_where(found, n) else _role(words, found, n),
+        "spelling" if misspelt else "name" if match.entry.is_name else "synonym",
+        plural=match.words[-1].plural,
     )
 
 
-def _role(words: tuple[Word, ...], start: int, found: list[Found], n: int) -> Role:
+def _runs(window: tuple[Word, ...], used: tuple[Word, ...]) -> tuple[tuple[int, int], ...]:
+    """Places of the used words of a window, joined where no word is left out between them."""
+    runs: list[tuple[int, int]] = []
+    joined = False
+    for word in window:
+        if word in used and joined:
+            runs[-1] = (runs[-1][0], word.end)
+        elif word in used:
+            runs.append((word.start, word.end))
+        joined = word in used
+    return tuple(runs)
+
+
+def _role(words: tuple[Word, ...], found: tuple[_Found, ...], n: int) -> Role:
     """The part a mention plays, from the one or two words before it (sides left out)."""
-    if n and found[n - 1][1] == start - 1 and words[start - 1].form in ("and", "or"):
-        return _role(words, found[n - 1][0], found, n - 1)
-    before = [word.form for word in words[:start] if word.form not in ("left", "right", "both", "patient")]
-    last, previous = (before[-1:] or [""])[0], (before[-2:-1] or [""])[0]
-    if last in _EXCLUDING or (last in ("of", "than") and previous in _EXCLUDING):
+    start = found[n].start
+    if n and found[n - 1].end == start - 1 and words[start - 1].form in ("and", "or"):
+        return _role(words, found, n - 1)
+    before = [
+        "",
+        "",
+        "",
+        "",
+        *(word.form for word in words[:start] if word.form not in ("left", "right", "both")),
+    ]
+    last, previous = before[-1], before[-2]
+    two_before = words[start - 2].form if start > 1 else ""
+    if _excluded(last, previous):
         return "not"
-    raw_previous = words[start - 2].form if start > 1 else ""
-    if last == "of" and raw_previous in ("left", "right", "front"):
+    if last in _BESIDE or (last == "of" and two_before in ("left", "right", "front")):
         return "beside"
-    if last in _BESIDE:
-        return "beside"
-    if last in _INSIDE:
-        return "target" if previous in PART_NOUNS or not previous else "inside"
-    return "target"
+    if last == "of" and previous in PART_NOUNS:
+        return "inside" if before[-3] in _INSIDE and before[-4] else "target"
+    return "inside" if last in _INSIDE and previous else "target"
 
 
-def _place_of_findings(mentions: list[Mention], found: list[Found]) -> Iterator[Mention]:
-    """An organ named directly before a finding ("liver cyst") only says where the finding is."""
-    for n, mention in enumerate(mentions):
-        following = mentions[n + 1] if n + 1 < len(mentions) else None
-        adjacent = following is not None and found[n][1] == found[n + 1][0]
-        table = structures()
-        if (
-            adjacent
-            and following is not None
-            and mention.role == "target"
-            and table[following.structure].is_finding
-            and not table[mention.structure].is_finding
-        ):
-            yield replace(mention, role="inside")
-        else:
-            yield mention
+def _excluded(last: str, previous: str) -> bool:
+    return (
+        last in _EXCLUDING
+        or (last == "but" and previous in _ALL)
+        or (last in ("of", "than", "for") and previous in _EXCLUDING)
+    )
+
+
+def _says_where(found: tuple[_Found, ...], n: int) -> bool:
+    """Whether an organ stands directly before a finding or tissue ("liver cyst") and only says where."""
+    if n + 1 == len(found) or found[n].end != found[n + 1].start:
+        return False
+    table = structures()
+    organ, following = table[found[n].entry.structure], table[found[n + 1].entry.structure]
+    return not organ.is_finding and (following.is_finding or following.region == "body")

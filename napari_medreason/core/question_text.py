@@ -1,66 +1,60 @@
 """What a question asks for: structure, side and kind, by rules over the anatomy vocabulary.
 
-Names and synonyms come first (longest match), then corrected spelling, then what the words say about
-function, look and place. Where none of these is clear, no structure is named.
+Names and synonyms come first (longest match, spelling corrected where that is safe), then what the
+words say about function, look and place. Where none of these is clear, no structure is named.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
 from napari_medreason.core.anatomy import Structure, is_known, structures
-from napari_medreason.core.question_meaning import best_description
-from napari_medreason.core.question_phrases import Mention, find_mentions
+from napari_medreason.core.question_meaning import alikeness, best_description
+from napari_medreason.core.question_phrases import How, Mention, find_mentions
+from napari_medreason.core.question_side import Side, SideWord, side_between, side_words, without_false_sides
 from napari_medreason.core.question_words import Word, split
 
-Side = Literal["left", "right", "both", ""]
 Kind = Literal["locate", "presence", "describe"]
-How = Literal["name", "synonym", "spelling", "function", "description", ""]
+MOST_SUGGESTIONS = 5
 
+_KIND_OF_THING = (
+    r"(?:organ|structure|part|area|region|tube|pipe|gland|bone|muscle|vessel|artery|vein|nerve|chamber|space|"
+    r"thing|cavity|joint|bag|sac|lobe|fluid|tissue|cord|membrane|box|valve|duct)s?"
+)
+_DESCRIBED = re.compile(
+    rf"""\b(?:which|what)\ (?:\w+\ )?{_KIND_OF_THING}\b | \bwhat\ (?:\w+s|\w+\ up)\b
+    | \b{_KIND_OF_THING}\ (?:that|which|who|where|for|with|between|\w+ing)\b""",
+    re.VERBOSE,
+)
+_POLITE = re.compile(
+    r"^(?:please|hello|hi|hey|ok|okay|now|so|and|[\s,]|(?:can|could|would|will) you"
+    r"|i (?:want|need|would like) (?:you )?to|i'd like (?:you )?to|let's|try to)+"
+)
+_COMMAND = re.compile(
+    r"(?:where|which|show|segment|find|mark|outline|locate|highlight|delineate|contour|draw|point|label|mask"
+    r"|identify|give|get)\b"
+)
 _PRESENCE = re.compile(
     r"""\b(?:(?:is|are|was|were|isn't|aren't)\ there
-    | (?:can|do|could)\ (?:you|we|i)\ (?:see|find|spot|detect)
+    | (?:can|do|could)\ (?:you|we|i)\ (?:see|spot|detect|make\ out|notice)
     | any | visible | present | absent | missing | in\ view | appears?\ (?:in|on)
-    | does\ (?:it|this|the\ \w+)\ (?:show|contain|have|include)
+    | does\ (?:it|this|the|he|she)\b.*\b(?:show|contain|have|include)
     | is\ (?:it|this)\ an?)\b
     | ^(?:is|are|was|were|has|have|no|without)\b""",
     re.VERBOSE,
 )
-_DESCRIBE = re.compile(
-    r"""\b(?:describe | explain | tell\ (?:me|us)\ about
-    | what\ (?:does|do)\ (?:the|a|an)
+_EXPLAIN = re.compile(
+    rf"""\b(?:describe | explain | tell\ (?:me|us)\ about | what\ (?:does|do)\ (?:the|a|an)
     | how\ (?:big|large|small|long|wide|thick|much|many)
     | what\ (?:is|are)\ (?:the\ )?(?:function|job|role|purpose|size|shape|volume)
-    | what\ (?:is|are|'s)\ (?:a|an|this|that|these) | what's\ this
-    | what\ do\ you\ see | what\ can\ you\ see | what\ am\ i\ looking)\b""",
+    | what\ (?:is|are)\ (?:this|that|these|those) | what's\ (?:this|that)
+    | what\ (?:do|can)\ you\ see | what\ am\ i\ looking)\b
+    | ^what(?:'s|\ is|\ are)\ (?:the|a|an)\ (?!{_KIND_OF_THING}\b)\S+(?:\ \S+)?\ ?\??$""",
     re.VERBOSE,
-)
-_COMMAND = ("where", "which", "show", "segment", "find", "mark", "outline", "locate", "highlight")
-_NOT_A_SIDE = re.compile(
-    r"""\bright\ (?=(?:now|away|here|there|behind|above|below|under|beneath|beside|next|in\ front
-        |in\ the\ middle|organ|structure|answer|place|spot|thing)\b)
-    | \ball\ right\b | \bthat'?s\ right\b | \b(?:am\ i|are\ you|is\ (?:that|this|it))\ right\b
-    | ^right\b(?=[,.\ ]+(?:so|where|show|can|now|then|please)) | ,\ ?right(?=\ ?\?*$)
-    | \bleft(?:[\ -]?over|\ out|\ behind|\ alone)\b
-    | \b(?:any|is\ there|are\ there|much)\b(?:\ (?!on\b|the\b|to\b|left\b)\w+){0,3}\ left
-        (?=\ ?(?:\?|\.|$|after|over))""",
-    re.VERBOSE,
-)
-_IMAGE = r"(?:image|picture|screen|scan|slice|view|photo|display|monitor|frame|figure|window)"
-_IMAGE_SIDE = re.compile(
-    rf"""\b(left|right)(?:[\ -]hand)?(?:\ (?:side|half|part|edge))?\ (?:of|in|on)\ (?:the|this|my)\ {_IMAGE}\b
-    | \b{_IMAGE}(?:'s)?[\ -](left|right)\b
-    | \b(?:viewer|observer|reader|my)(?:'s)?[\ -](left|right)\b
-    | \b(left|right)\ as\ (?:i\ see|shown|displayed|seen)\b""",
-    re.VERBOSE,
-)
-_PATIENT_SIDE = re.compile(r"\bpatient'?s?\b")
-_SIDE = re.compile(
-    r"\b(?:both|bilateral|left and right|right and left|each side|either side|two|left|right)\b"
 )
 
 
@@ -84,134 +78,110 @@ class Understood:
     known: bool
     suggestions: tuple[str, ...]
     matched: str
-    how: How
+    how: How | Literal[""]
     side_of: Literal["patient", "image"] = "patient"
     other_sides: tuple[Side, ...] = ()
     located_by: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _SideWord:
-    side: Side
-    start: int
-    in_image: bool
-
-
 def understand(text: str, known: Collection[str]) -> Understood:
     """The structure, side and kind of question that `text` asks for; `known` are ids a model knows."""
     lower = " ".join(text.lower().replace("\u2019", "'").split())
-    plain = _NOT_A_SIDE.sub(lambda match: " " * len(match.group()), lower)
+    plain = without_false_sides(lower)
     words = split(plain)
     mentions = find_mentions(words)
-    sides = _side_words(plain, mentions)
-    targets = [mention for mention in mentions if mention.role == "target"]
-    if not targets:
-        targets = _by_meaning(words)
-    if not targets:
-        targets = [mention for mention in mentions if mention.role == "inside"][:1]
-    return _understood(lower, known, targets, mentions, sides)
-
-
-def _understood(
-    lower: str,
-    known: Collection[str],
-    targets: list[Mention],
-    mentions: tuple[Mention, ...],
-    sides: list[_SideWord],
-) -> Understood:
+    targets = _targets(plain, words, mentions)
+    sides = side_words(plain, [span for mention in mentions for span in mention.spans])
     first = targets[0] if targets else None
     structure = first.structure if first else ""
-    others = tuple(dict.fromkeys(m.structure for m in targets[1:] if m.structure != structure))
-    first_of = {target.structure: target for target in reversed(targets)}
-    asked = {id_: _side_of(target, targets, sides) for id_, target in first_of.items()}
-    is_image = any(word.in_image for word in sides) and not _PATIENT_SIDE.search(lower)
+    others = {mention.structure: mention for mention in reversed(targets) if mention.structure != structure}
     recognised = is_known(structure, known)
     return Understood(
         structure=structure,
-        side=asked.get(structure, ""),
-        others=others,
-        kind=_kind(lower),
+        side=_side_of(first, targets, sides) if first else "",
+        others=tuple(reversed(others)),
+        kind=_kind(lower, first.start if first else 0),
         known=recognised,
-        suggestions=() if recognised else _suggestions(structure, lower, mentions, known),
+        suggestions=() if recognised else _suggestions(structure, words, mentions, known),
         matched=" ".join(lower[start:end] for start, end in first.spans) if first else "",
         how=first.how if first else "",
-        side_of="image" if is_image else "patient",
-        other_sides=tuple(asked[id_] for id_ in others),
+        side_of="image" if any(word.in_image for word in sides) else "patient",
+        other_sides=tuple(_side_of(mention, targets, sides) for mention in reversed(others.values())),
         located_by=tuple(
-            dict.fromkeys(m.structure for m in mentions if m not in targets and m.role != "not")
+            dict.fromkeys(
+                m.structure for m in mentions if m.role in ("inside", "beside") and m not in targets
+            )
         ),
     )
 
 
-def _kind(lower: str) -> Kind:
-    if _DESCRIBE.search(lower):
+def _targets(plain: str, words: tuple[Word, ...], mentions: Sequence[Mention]) -> list[Mention]:
+    """What is asked for: names, or else the structure described, or else an organ that only says where."""
+    table = structures()
+    named = [mention for mention in mentions if mention.role == "target"]
+    of_kind = [m for m in named if table[m.structure].region == "body" and not table[m.structure].is_finding]
+    if not named or len(of_kind) == len(named) or _DESCRIBED.search(plain):
+        described = best_description(words, {mention.structure for mention in mentions})
+        if described is not None:
+            spans = tuple((word.start, word.end) for word in described.words)
+            return [Mention(described.structure, spans, "target", described.how)]
+        if _DESCRIBED.search(plain):
+            named = [mention for mention in named if mention not in of_kind] or named
+    return named or _only_places(plain, mentions)
+
+
+def _only_places(plain: str, mentions: Sequence[Mention]) -> list[Mention]:
+    inside = [mention for mention in mentions if mention.role == "inside"]
+    if inside or not _PRESENCE.search(plain):
+        return inside[:1]
+    return [mention for mention in mentions if mention.role == "not"][:1]
+
+
+def _side_of(target: Mention, targets: Sequence[Mention], sides: Sequence[SideWord]) -> Side:
+    if not structures()[target.structure].paired:
+        return ""
+    low = max((mention.end for mention in targets if mention.end <= target.start), default=0)
+    high = min((mention.start for mention in targets if mention.start >= target.end), default=10**9)
+    side = side_between(sides, low, (target.start, target.end), high)
+    return side or ("both" if target.plural else "")
+
+
+def _kind(lower: str, position: int) -> Kind:
+    """The kind of question in the sentence around `position`."""
+    start = max(lower.rfind(mark, 0, position) for mark in ".?!") + 1
+    ends = [end for mark in ".?!" if (end := lower.find(mark, position)) >= 0]
+    sentence = lower[start : min(ends, default=len(lower)) + 1].strip()
+    if _EXPLAIN.search(sentence):
         return "describe"
-    if _PRESENCE.search(lower) and not lower.startswith(_COMMAND):
+    if _PRESENCE.search(sentence) and not _COMMAND.match(_POLITE.sub("", sentence)):
         return "presence"
     return "locate"
 
 
-def _side_words(plain: str, mentions: tuple[Mention, ...]) -> list[_SideWord]:
-    """Every left, right and both outside of names such as "left atrium", in order."""
-    inside_names = [span for mention in mentions for span in mention.spans]
-    image_sides = {m.start(n) for m in _IMAGE_SIDE.finditer(plain) for n in (1, 2, 3, 4) if m.group(n)}
-    found: list[_SideWord] = []
-    for match in _SIDE.finditer(plain):
-        if not any(start <= match.start() < end for start, end in inside_names):
-            side: Side = (
-                "left" if match.group() == "left" else "right" if match.group() == "right" else "both"
-            )
-            found.append(_SideWord(side, match.start(), match.start() in image_sides))
-    return found
-
-
-def _side_of(target: Mention, targets: list[Mention], sides: list[_SideWord]) -> Side:
-    """The side that belongs to a mention: the last one before it since the mention before, else one after."""
-    if not structures()[target.structure].paired:
-        return ""
-    ends = [mention.end for mention in targets if mention.end <= target.start]
-    starts = [mention.start for mention in targets if mention.start >= target.end]
-    low, high = max(ends, default=-1), min(starts, default=10**9)
-    before = [word.side for word in sides if low < word.start < target.start]
-    after = [word.side for word in sides if target.end <= word.start < high]
-    near = before[-1:] or after[:1]
-    if near:
-        return near[0] if len(set(before or after)) == 1 else "both"
-    return "both" if target.plural else ""
-
-
-def _by_meaning(words: tuple[Word, ...]) -> list[Mention]:
-    match = best_description(words)
-    if match is None:
-        return []
-    spans = tuple((word.start, word.end) for word in match.words)
-    return [Mention(match.structure, spans, "target", match.how, plural=False)]
-
-
 def _suggestions(
-    structure: str, lower: str, mentions: tuple[Mention, ...], known: Collection[str]
+    structure: str, words: Sequence[Word], mentions: Sequence[Mention], known: Collection[str]
 ) -> tuple[str, ...]:
-    """Up to five names of known structures: neighbours of what was asked, or words spelled alike."""
+    """Names of known structures: neighbours of what was asked, or of what the words are spelled like."""
     table = structures()
     available = [table[id_] for id_ in table if id_ in known]
-    wanted = structure or next((mention.structure for mention in mentions), "")
-    if wanted:
-        near = sorted(available, key=lambda other: -_kinship(table[wanted], other))
-        return tuple(other.name for other in near if _kinship(table[wanted], other) > 0)[:5]
+    for wanted in (structure, *(mention.structure for mention in mentions)):
+        near = {other.id: _kinship(table[wanted], other) for other in available} if wanted else {}
+        kin = [id_ for id_ in near if near[id_] > 1]
+        if kin:
+            kin.sort(key=lambda id_: (-near[id_], -alikeness(wanted, id_)))
+            return tuple(table[id_].name for id_ in kin[:MOST_SUGGESTIONS])
     phrases = {phrase.lower(): item.name for item in available for phrase in item.phrases}
     alike = [
         phrases[close]
-        for word in split(lower)
+        for word in words
         if len(word.form) > 3
         for close in get_close_matches(word.form, phrases, n=2, cutoff=0.7)
     ]
-    return tuple(dict.fromkeys(alike))[:5]
+    return tuple(dict.fromkeys(alike))[:MOST_SUGGESTIONS]
 
 
 def _kinship(wanted: Structure, other: Structure) -> int:
-    """How close a known structure is to the one asked for: the same thing, its parts, region, kind."""
-    if wanted.id == other.id:
-        return 8
-    family = 4 * (other.id in wanted.members or wanted.id in other.members)
+    """How close a known structure is to the one asked for: the same, part or whole, region, kind."""
+    family = 4 * (wanted.id == other.id or other.id in wanted.members or wanted.id in other.members)
     same_kind = wanted.super_category == other.super_category
     return family + 2 * (wanted.region == other.region) + same_kind

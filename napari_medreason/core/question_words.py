@@ -36,9 +36,9 @@ COMMAND_WORDS = word_list(
 PART_NOUNS = word_list(
     """
     head tail body neck tip edge wall lobe pole dome border surface size shape volume mask outline
-    contour boundary extent side half location position picture segmentation segment end top bottom
-    base apex slice section cross margin centre center middle whole rest box edges borders walls
-    appearance state look length width area diameter function job role purpose
+    contour boundary extent side half location position picture segmentation segment margin rest
+    box appearance state look length width area diameter function job role purpose colour color
+    rim portion piece fragment slice
     """
 )
 """Nouns after which "of the X" still asks for X."""
@@ -56,6 +56,7 @@ _SAME_MEANING = {
     "behind": "back", "under": "beneath", "below": "beneath", "underneath": "beneath", "next": "beside",
     "near": "beside", "adjacent": "beside", "thorax": "chest",
     "liquid": "fluid", "water": "fluid", "purify": "clean", "cleanse": "clean", "beat": "pump",
+    "protect": "shield", "guard": "shield",
     "recall": "memory", "remember": "memory", "memories": "memory", "urinate": "urine", "digestion": "digest",
     "backbone": "spine", "shaped": "shape", "oxygenate": "oxygen", "throughout": "around",
 }  # fmt: skip
@@ -207,7 +208,9 @@ def corrected(form: str, vocabulary: frozenset[str]) -> str | None:
             if distance <= limit and not _changes_consonant(form, word):
                 near.setdefault(distance, []).append(word)
     closest = near.get(min(near, default=0), [])
-    return closest[0] if len(closest) == 1 else None
+    same_length = [word for word in closest if len(word) == len(form)]
+    unique = closest if len(closest) == 1 else same_length
+    return unique[0] if len(unique) == 1 else None
 
 
 def _changes_consonant(form: str, word: str) -> bool:
