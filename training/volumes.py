@@ -18,6 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_medreason.core.geometry import (
+    RAS_FROM_LPS,
+    axis_directions,
+    closest_patient_axes,
+    spacing_ijk,
+)
 from napari_medreason.models.embedded.structures import BODY_CT, BRAIN_MR
 
 LEFT, RIGHT = 1, 2
@@ -64,9 +70,14 @@ class LabelMaps:
 
 def load_lps(path: Path) -> tuple[NDArray[Any], tuple[float, float, float]]:
     """(x, y, z) array of a NIfTI file with axes permuted and flipped to L, P, S; and its spacing in mm."""
-    image = nibabel.as_closest_canonical(nibabel.Nifti1Image.from_filename(path))
-    x, y, z = (float(size) for size in image.header.get_zooms()[:3])
-    return np.asarray(image.dataobj)[::-1, ::-1], (x, y, z)
+    image = nibabel.Nifti1Image.from_filename(path)
+    affine = RAS_FROM_LPS @ image.affine
+    towards = closest_patient_axes(affine)
+    voxels = np.asarray(image.dataobj).transpose(np.argsort(towards))
+    letters = axis_directions(affine)
+    flips = [slice(None, None, 1 if letter in letters else -1) for letter in "LPS"]
+    spacing = [spacing_ijk(affine)[towards.index(axis)] for axis in range(3)]
+    return voxels[tuple(flips)], (spacing[0], spacing[1], spacing[2])
 
 
 def recode(

@@ -63,7 +63,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, rows, columns) to the same shape."""
-        return x + self.second(functional.silu(self.first(functional.silu(self.norm(x)))))
+        change: Tensor = self.second(functional.silu(self.first(functional.silu(self.norm(x)))))
+        return x + change
 
 
 class Trunk(nn.Module):
@@ -112,7 +113,8 @@ class QueryBlock(nn.Module):
         keys = self.norm_tokens(tokens)
         seen, _ = self.attention(self.norm_query(query), keys, keys, need_weights=False)
         query = query + seen
-        return query + self.feed_forward(query)
+        change: Tensor = self.feed_forward(query)
+        return query + change
 
 
 class PromptDecoder(nn.Module):
@@ -174,11 +176,10 @@ class GroundingNetwork(nn.Module):
         self.blocks = nn.ModuleList(QueryBlock(config.query_width) for _ in range(config.query_blocks))
         self.weights = nn.Parameter(torch.randn(count, features) * 0.2)
         self.bias = nn.Parameter(torch.full((count,), -2.0))
-        self.adapt = nn.Sequential(
-            nn.LayerNorm(config.query_width), nn.Linear(config.query_width, features + 1)
-        )
-        nn.init.zeros_(self.adapt[1].weight)
-        nn.init.zeros_(self.adapt[1].bias)
+        change = nn.Linear(config.query_width, features + 1)
+        nn.init.zeros_(change.weight)
+        nn.init.zeros_(change.bias)
+        self.adapt = nn.Sequential(nn.LayerNorm(config.query_width), change)
         self.presence = nn.Sequential(nn.LayerNorm(config.query_width), nn.Linear(config.query_width, 1))
         self.prompt = PromptDecoder(config)
 

@@ -1,0 +1,105 @@
+"""The experts of the embedded model: what each knows, and its weights, checked by hash when loaded.
+
+An expert is `ID.json` beside `ID.safetensors` in this folder; both are written by
+`python -m napari_medreason_training export-embedded`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_medreason.errors import WeightsError
+from napari_medreason.models.weights import verify, weights_sha256
+
+if TYPE_CHECKING:
+    from napari_medreason.models.embedded.network import GroundingNetwork
+
+FOLDER = Path(__file__).parent
+EXPERT_IDS = ("brain_mr", "body_ct")
+_DAMAGED = "please install napari-medreason again"
+
+
+@dataclass(frozen=True)
+class Expert:
+    """One network of the embedded model.
+
+    modality: DICOM modality it reads. region: words for the body part. structures: vocabulary ids,
+    in the order of the network's queries. paired: those that have a left and a right one.
+    pixel_mm: size of its pixels. presence: per structure the presence logit from which on it counts
+    as seen. evidence: per structure or group, one line about what was measured.
+    """
+
+    id: str
+    modality: str
+    region: str
+    structures: tuple[str, ...]
+    paired: frozenset[str]
+    pixel_mm: float
+    network: Mapping[str, Any]
+    presence: Mapping[str, float]
+    evidence: Mapping[str, str]
+    sha256: str
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        """The weights."""
+        return self.folder / f"{self.id}.safetensors"
+
+
+def load_experts(folder: Path = FOLDER) -> tuple[Expert, ...]:
+    """All experts of a folder; WeightsError when a description is missing or damaged."""
+    return tuple(_read(folder, expert_id) for expert_id in EXPERT_IDS)
+
+
+def _read(folder: Path, expert_id: str) -> Expert:
+    file = folder / f"{expert_id}.json"
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+        return Expert(
+            id=expert_id,
+            modality=table["modality"],
+            region=table["region"],
+            structures=tuple(table["structures"]),
+            paired=frozenset(table["paired"]),
+            pixel_mm=float(table["pixel_mm"]),
+            network=dict(table["network"]),
+            presence={name: float(value) for name, value in table["presence"].items()},
+            evidence=dict(table["evidence"]),
+            sha256=table["sha256"],
+            folder=folder,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{file.name} of the embedded model is missing or damaged ({type(error).__name__}); {_DAMAGED}"
+        ) from error
+
+
+def combined_hash(experts: tuple[Expert, ...]) -> str:
+    """The `weights_sha256` of an answer: one hash for all experts."""
+    return weights_sha256(expert.file for expert in experts)
+
+
+def load_network(expert: Expert) -> GroundingNetwork:
+    """The expert's network, ready to use; WeightsError when the weights are not those that belong to it."""
+    verify(expert.folder, {expert.file.name: expert.sha256})
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from napari_medreason.models.embedded.network import GroundingNetwork, NetworkConfig
+
+    sizes: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in expert.network.items()
+    }
+    try:
+        network = GroundingNetwork(NetworkConfig(structures=expert.structures, **sizes))
+        network.load_state_dict({name: value.float() for name, value in load_file(expert.file).items()})
+    except (SafetensorError, RuntimeError, TypeError) as error:
+        raise WeightsError(
+            f"{expert.file.name} does not fit the network of this version; {_DAMAGED}"
+        ) from error
+    return network.eval()

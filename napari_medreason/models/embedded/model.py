@@ -1,0 +1,124 @@
+"""The embedded model as a GroundingModel: the direct path, and the composed pair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_medreason.core.grounding import Grounding, Provenance, Seconds, mask_box
+from napari_medreason.core.keypoints import key_points
+from napari_medreason.core.question import Question
+from napari_medreason.errors import CancelledError, ModelUnavailableError
+from napari_medreason.models.base import Cancelled, ModelInfo, OnText
+from napari_medreason.models.embedded.answering import Answer, answer
+from napari_medreason.models.embedded.perception import Perceiver
+from napari_medreason.models.embedded.reasoner import EmbeddedReasoner
+from napari_medreason.models.embedded.segmenter import EmbeddedSegmenter
+from napari_medreason.models.medreasoner import MedReasoner
+
+FROM_HINTS = "the mask was drawn from the box or points that the user gave"
+
+
+class EmbeddedModel:
+    """Question to mask in one pass; box and key points are read from the mask."""
+
+    id = "embedded"
+
+    def __init__(self, perceiver: Perceiver | None = None) -> None:
+        self.perceiver = perceiver or Perceiver()
+        self.segmenter = EmbeddedSegmenter(self.perceiver)
+
+    def ask(self, question: Question, *, on_text: OnText, cancelled: Cancelled) -> Grounding:
+        """Answer one question; the words come from a template and are marked so."""
+        if cancelled():
+            raise CancelledError
+        start = perf_counter()
+        found = answer(question, self.perceiver)
+        loaded = self.perceiver.take_load_seconds()
+        reasoned = perf_counter()
+        mask, notes = self._mask(question, found)
+        if cancelled():
+            raise CancelledError
+        on_text(found.words)
+        seconds = Seconds(loaded, max(0.0, reasoned - start - loaded), perf_counter() - reasoned)
+        return self._grounding(question, found, mask, notes, seconds)
+
+    def _mask(self, question: Question, found: Answer) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:
+        """The mask of the answer, or the one that the user's box or points give."""
+        if found.status != "found" or (question.box is None and not question.points):
+            return found.mask, found.notes
+        embedding = self.segmenter.embed(question.plane)
+        drawn = self.segmenter.segment(embedding, box=question.box, points=question.points or None).best
+        return (drawn if drawn.any() else found.mask), (*found.notes, FROM_HINTS)
+
+    def _grounding(
+        self,
+        question: Question,
+        found: Answer,
+        mask: NDArray[np.bool_] | None,
+        notes: tuple[str, ...],
+        seconds: Seconds,
+    ) -> Grounding:
+        window = question.plane.window
+        return Grounding(
+            status=found.status,
+            answer=found.words,
+            grid=question.plane.grid,
+            provenance=Provenance(
+                model=self.id,
+                weights_sha256=self.perceiver.weights_sha256,
+                seconds=seconds,
+                templated=True,
+                evidence=found.evidence,
+                segmenter=self.segmenter.id,
+                window=(window.low, window.high),
+                notes=notes,
+            ),
+            mask=mask,
+            box=mask_box(mask) if mask is not None else None,
+            points=key_points(mask) if mask is not None else None,
+            confidence=found.confidence,
+            structure=found.structure,
+            suggestions=found.suggestions,
+        )
+
+    def close(self) -> None:
+        """Give memory back."""
+        self.perceiver.close()
+
+    def load_adapter(self, folder: Path) -> None:
+        """The embedded model takes no adapter: always ModelUnavailableError."""
+        raise ModelUnavailableError(
+            f"the embedded model takes no adapter, so {folder.name} was not loaded; choose the model "
+            "that it was trained for"
+        )
+
+
+def create_pair() -> MedReasoner:
+    """The embedded Reasoner and Segmenter composed as any other pair; they share what they saw."""
+    perceiver = Perceiver()
+    return MedReasoner(EmbeddedReasoner(perceiver), EmbeddedSegmenter(perceiver), model_id="embedded-pair")
+
+
+MODELS = (
+    ModelInfo(
+        id="embedded",
+        title="Embedded",
+        system="napari-medreason",
+        summary="Small grounding network that comes with the plugin; organs on CT, brain structures on MR",
+        licence="BSD-3-Clause; data sources in the model card",
+        create=EmbeddedModel,
+        default=True,
+    ),
+    ModelInfo(
+        id="embedded-pair",
+        title="Embedded, composed",
+        system="MedReasoner",
+        summary="The embedded network as reasoner and as segmenter: box and points first, then the mask",
+        licence="BSD-3-Clause; data sources in the model card",
+        create=create_pair,
+    ),
+)

@@ -1,0 +1,147 @@
+"""What the embedded model sees on a plane; kept for recent planes, shared by all who ask."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_medreason.core.plane import AXES, Plane
+from napari_medreason.core.resample import ModelFrame
+from napari_medreason.errors import QuestionError
+from napari_medreason.models.embedded.experts import (
+    FOLDER,
+    Expert,
+    combined_hash,
+    load_experts,
+    load_network,
+)
+
+if TYPE_CHECKING:
+    from napari_medreason.models.embedded.network import GroundingNetwork, ImageFeatures
+
+KEPT_PLANES = 8
+LARGEST_SIDE = 1024
+"""Model pixels; a plane that needs more has a pixel size that can't be right."""
+UNCALIBRATED_SIDE = 192
+"""Model pixels of a picture without pixel size, along its longer side."""
+_SIZE_MULTIPLE = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Perception:
+    """One plane as one expert sees it.
+
+    frame: the model's pixel grid. features: kept for prompts. logits: (K, rows, columns) mask logits
+    against a background of 0; presence: (K,) logits; sides: (2, rows, columns) logits of the
+    patient's left and right; all in model pixels, float32.
+    """
+
+    expert: Expert
+    frame: ModelFrame
+    features: ImageFeatures
+    logits: NDArray[np.float32]
+    presence: NDArray[np.float32]
+    sides: NDArray[np.float32]
+
+
+class Perceiver:
+    """Loads experts when they are first needed and remembers the planes seen last.
+
+    load_seconds: time spent on loading since it was last asked for by `take_load_seconds`.
+    """
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self.experts = load_experts(folder)
+        self.weights_sha256 = combined_hash(self.experts)
+        self._networks: dict[str, GroundingNetwork] = {}
+        self._seen: OrderedDict[bytes, Perception] = OrderedDict()
+        self._load_seconds = 0.0
+
+    def expert_for(self, plane: Plane) -> Expert | None:
+        """The expert that reads this kind of image; None for other modalities and for pictures."""
+        if not plane.calibrated:
+            return None
+        return next((expert for expert in self.experts if expert.modality == plane.modality), None)
+
+    def perceive(self, plane: Plane, expert: Expert | None = None) -> Perception:
+        """What `expert` (else the plane's own, else the MR one) sees on the plane; cached."""
+        chosen = expert or self.expert_for(plane) or self.experts[0]
+        key = _key(plane, chosen)
+        if key not in self._seen:
+            self._seen[key] = _perceive(plane, chosen, self.network(chosen))
+        self._seen.move_to_end(key)
+        while len(self._seen) > KEPT_PLANES:
+            self._seen.popitem(last=False)
+        return self._seen[key]
+
+    def network(self, expert: Expert) -> GroundingNetwork:
+        """The expert's network, loaded once; WeightsError when its weights are damaged."""
+        if expert.id not in self._networks:
+            start = perf_counter()
+            self._networks[expert.id] = load_network(expert)
+            self._load_seconds += perf_counter() - start
+        return self._networks[expert.id]
+
+    def take_load_seconds(self) -> float:
+        """Seconds spent on loading weights since the last call."""
+        seconds, self._load_seconds = self._load_seconds, 0.0
+        return seconds
+
+    def close(self) -> None:
+        """Give memory back."""
+        self._networks.clear()
+        self._seen.clear()
+
+
+def _key(plane: Plane, expert: Expert) -> bytes:
+    digest = blake2b(np.ascontiguousarray(plane.image).tobytes(), digest_size=16)
+    digest.update(repr((plane.grid.axis, plane.grid.shape, plane.grid.spacing)).encode())
+    digest.update(repr((plane.calibrated, expert.id)).encode())
+    return digest.digest()
+
+
+def model_frame(plane: Plane, expert: Expert) -> ModelFrame:
+    """The expert's pixel grid over a plane; QuestionError when the plane would be absurdly large."""
+    rows, columns = plane.grid.shape
+    spacing, pixel_mm = plane.grid.spacing, expert.pixel_mm
+    if not plane.calibrated:
+        spacing, pixel_mm = (1.0, 1.0), max(rows, columns) / UNCALIBRATED_SIDE
+    if max(rows * spacing[0], columns * spacing[1]) > LARGEST_SIDE * pixel_mm:
+        raise QuestionError(
+            f"this slice measures {rows * spacing[0]:.0f} x {columns * spacing[1]:.0f} mm; at most "
+            f"{LARGEST_SIDE * pixel_mm:.0f} mm are accepted, please check the pixel size of the study"
+        )
+    return ModelFrame.with_pixel_size((rows, columns), spacing, pixel_mm, _SIZE_MULTIPLE)
+
+
+def _perceive(plane: Plane, expert: Expert, network: GroundingNetwork) -> Perception:
+    import torch
+
+    from napari_medreason.models.embedded import inputs
+
+    frame = model_frame(plane, expert)
+    image = frame.image_to_model(plane.image, _fill(plane, expert))
+    with torch.inference_mode():
+        channels = inputs.scale(torch.from_numpy(image)[None], expert.modality)
+        axis = torch.tensor([AXES.index(plane.grid.axis)])
+        features = network.features(channels, inputs.place_maps(channels, axis, expert.pixel_mm))
+        logits, presence = network.structures(features)
+        sides = torch.nn.functional.interpolate(
+            network.sides(features), scale_factor=4.0, mode="bilinear", align_corners=False
+        )
+    return Perception(expert, frame, features, logits[0].numpy(), presence[0].numpy(), sides[0].numpy())
+
+
+def _fill(plane: Plane, expert: Expert) -> float:
+    """Grey value of what lies outside the plane and of pixels that are not finite: air."""
+    if expert.modality == "CT" and plane.calibrated:
+        return -1024.0
+    finite = plane.image[np.isfinite(plane.image)]
+    return float(np.percentile(finite, 0.5)) if finite.size else 0.0
