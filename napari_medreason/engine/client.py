@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from napari_medreason.core.grounding import Grounding
 from napari_medreason.core.plane import Box, Plane, Point
 from napari_medreason.core.question import Question
-from napari_medreason.engine.dispatcher import Call, Dispatcher, OnError, OnProgress, OnState
+from napari_medreason.engine.call import Call, OnError, OnProgress, OnState
+from napari_medreason.engine.dispatcher import Dispatcher
 from napari_medreason.engine.frames import Map
 from napari_medreason.engine.process import default_command
 from napari_medreason.engine.protocol import (

@@ -8,11 +8,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from napari_medreason.core.plane import Plane
+from napari_medreason.engine.call import Call, OnState, deliver
 from napari_medreason.engine.fields import Fields
 from napari_medreason.engine.frames import Map, pack_frame
 from napari_medreason.engine.process import EngineProcess
@@ -33,29 +33,7 @@ CANCEL_SECONDS = 2.0
 PATIENT_SECONDS = 30.0
 """The same while it starts, loads or embeds, counted from its last sign of life."""
 
-OnState = Callable[[str], None]
-OnError = Callable[[Exception], None]
-OnProgress = Callable[[str, float | None], None]
-
 _HELLO = 0
-
-
-@dataclass(eq=False)
-class Call:
-    """One request until it ends. `begun`: the engine works on it, so it can't be sent again unseen."""
-
-    method: str
-    arguments: Callable[[], Map]
-    decode: Callable[[object], Any]
-    on_result: Callable[[Any], None]
-    on_error: OnError
-    on_text: Callable[[str], None] | None = None
-    on_progress: OnProgress | None = None
-    plane: Plane | None = None
-    id: int = -1
-    plane_key: str = ""
-    begun: bool = False
-    plane_resent: bool = False
 
 
 class Dispatcher:
@@ -80,7 +58,9 @@ class Dispatcher:
         """Queue a call from any thread; returns its id. EngineError after `close`."""
         with self._submitting:
             if self._closed:
-                raise EngineError("the engine was closed and takes no more requests; open the dock again")
+                raise EngineError(
+                    "the engine client was closed and takes no more requests; restart the viewer"
+                )
             call.id = next(self._ids)
             self._actions.put(partial(self._begin, call))
         return call.id
@@ -187,12 +167,12 @@ class Dispatcher:
             self._failed(call, value)
         elif kind == "text" and isinstance(value, str):
             call.begun = True
-            _deliver(call.on_text, value)
+            deliver(call.on_text, value)
         elif kind == "progress":
             with Fields(value, "progress") as fields:
                 stage, fraction = fields.text("stage"), fields.maybe("fraction", fields.number)
             call.begun = call.begun or stage not in PATIENT_STAGES
-            _deliver(call.on_progress, stage, fraction)
+            deliver(call.on_progress, stage, fraction)
         else:
             raise EngineError(f"the engine sent the reply {kind!r:.40}, which this viewer does not know")
 
@@ -265,16 +245,7 @@ class Dispatcher:
 
     def _end(self, call: Call, callback: Callable[[Any], None], value: object) -> None:
         self._calls.pop(call.id, None)
-        _deliver(callback, value)
+        deliver(callback, value)
 
     def _report_state(self, state: str) -> None:
-        _deliver(self._on_state, state)
-
-
-def _deliver(callback: Callable[..., None] | None, *values: object) -> None:
-    if callback is None:
-        return
-    try:
-        callback(*values)
-    except Exception:  # the request border: a fault of the viewer must not end the dispatcher
-        logger.exception("a callback of the engine client failed")
+        deliver(self._on_state, state)

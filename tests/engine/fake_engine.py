@@ -55,17 +55,18 @@ class Threshold:
 
 
 class Fake:
-    def __init__(self, model_id: str = "fake") -> None:
-        self.id = model_id
-        self.segmenter = Threshold()
-        note(f"create {model_id}")
+    def __init__(self, name: str = "fake") -> None:
+        self.id = name
+        self.segmenter = None if name == "third" else Threshold()
+        note(f"create {name}")
 
     def ask(self, question, *, on_text, cancelled):
         behave(question.text, on_text, cancelled)
         for word in ("Here", " it", " is."):
             on_text(word)
         plane = question.plane
-        mask = self.segmenter.segment(self.segmenter.embed(plane), box=question.box).best
+        middle = (plane.window.low + plane.window.high) / 2
+        mask = Threshold().segment(plane.image - middle, box=question.box).best
         return Grounding(
             status="found",
             answer=f"{question.text} by {os.getpid()}",
@@ -90,7 +91,7 @@ def behave(words: str, on_text, cancelled) -> None:
         on_text("stuck")
         time.sleep(60)
     if "print" in words:
-        print("a library says hello\n" * 1000)
+        print("a library says hello\n" * 1000)  # noqa: T201 - what a careless library does
         os.write(1, b"\x00\x00\x00\x05junk!")
         subprocess.run([sys.executable, "-c", "print('so does its child')"], check=True)
         assert sys.stdin.read() == ""
