@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ _TAGS: Final[tuple[str, ...]] = (
 )
 
 _NO_IMAGES = {"SEG": "segmentation", "RTDOSE": "radiotherapy dose", "SM": "microscopy slide"}
+_DIRECTION_TOLERANCE = 0.02
 _COMPONENTS = {"MAGNITUDE": "M", "PHASE": "P", "REAL": "R", "IMAGINARY": "I"}
 _KINDS = {"M", "P", "R", "I", "LOCALIZER", "WATER", "FAT", "IN_PHASE", "OUT_PHASE", "W", "F", "IP", "OP"}
 """Words from the third value of Image Type (0008,0008) on that tell pictures of one series apart."""
@@ -168,7 +170,7 @@ def _frame(path: Path, index: int, series: SeriesHeader, groups: FrameAttributes
         shape=(int(header.Rows), int(header.Columns)),
         pixels=_stored_pixels(groups),
         position_lps=groups.numbers("PlanePositionSequence", "ImagePositionPatient", 3),
-        orientation=groups.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6),
+        orientation=_orientation(groups),
         pixel_spacing=spacing,
         at_detector=at_detector,
         slice_distance=_slice_distance(groups),
@@ -204,6 +206,18 @@ def _pixel_spacing(groups: FrameAttributes) -> tuple[tuple[float, ...] | None, b
         if spacing is not None and min(spacing) > 0:
             return spacing, at_detector
     return None, False
+
+
+def _orientation(groups: FrameAttributes) -> tuple[float, ...] | None:
+    """Row and column direction, None unless they are unit vectors at a right angle."""
+    found = groups.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)
+    if found is None:
+        return None
+    row, column = found[:3], found[3:]
+    lengths = math.hypot(*row), math.hypot(*column)
+    cosine = sum(a * b for a, b in zip(row, column, strict=True))
+    usable = max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(cosine)) < _DIRECTION_TOLERANCE
+    return found if usable else None
 
 
 def _slice_distance(groups: FrameAttributes) -> float | None:

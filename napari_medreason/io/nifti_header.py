@@ -11,7 +11,8 @@ from nibabel.spatialimages import HeaderDataError
 from napari_medreason.core.geometry import RAS_FROM_LPS, Affine, checked_affine, index_to_lps
 from napari_medreason.errors import UnreadableImageError
 
-MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
+MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}
+"""By the NIfTI codes for metre, millimetre and micron; other codes are taken as millimetres."""
 
 NO_ORIENTATION = (
     "The NIfTI header does not say how the image lies in the patient (sform_code and qform_code are 0); "
@@ -79,7 +80,7 @@ def _base(header: Any, name: str) -> Affine:
 
 def _to_lps(affine_ras: Affine, header: Any) -> Affine:
     """RAS in the header's unit to LPS mm; the only such place besides `nifti.write`."""
-    scale = MM_PER_UNIT.get(header.get_xyzt_units()[0], 1.0)
+    scale = MM_PER_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)
     return np.asarray(np.diag([scale, scale, scale, 1.0]) @ RAS_FROM_LPS @ affine_ras)
 
 
