@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from napari_medreason.errors import MedReasonError
@@ -15,9 +15,22 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m napari_medreason_training", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     embedded = commands.add_parser("embedded", help="train one expert of the embedded model, or go on")
-    embedded.add_argument("config", type=Path, help="TOML file, see training/configs")
-    embedded.add_argument("--run", type=Path, required=True, help="folder of the run; go on if it exists")
-    embedded.add_argument("--data", type=Path, required=True, help="folder with labelled/ and conformance/")
+    export = commands.add_parser("export-embedded", help="write the weights and description of a run")
+    for command in (embedded, export):
+        command.add_argument("config", type=Path, help="TOML file, see training/configs")
+        command.add_argument("--run", type=Path, required=True, help="folder of the run; go on if it exists")
+    export.add_argument("--out", type=Path, required=True, help="folder for the weights")
+    evaluate = commands.add_parser("evaluate-embedded", help="measure weights on held-out real patients")
+    evaluate.add_argument("--weights", type=Path, help="folder of the weights; those that ship by default")
+    evaluate.add_argument("--out", type=Path, required=True, help="JSON file for the figures")
+    evaluate.add_argument(
+        "--before", action="append", default=[], help="also a training scan that these weights never saw"
+    )
+    card = commands.add_parser("card-embedded", help="put figures into model card and descriptions")
+    card.add_argument("figures", type=Path, help="JSON file of evaluate-embedded")
+    card.add_argument("--earlier", type=Path, help="figures of weights from before a scan joined training")
+    for command in (embedded, export, evaluate):
+        command.add_argument("--data", type=Path, required=True, help="holds labelled/ and conformance/")
     return top
 
 
@@ -33,10 +46,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    _COMMANDS[options.command](options)
+
+
+def _embedded(options: argparse.Namespace) -> None:
     from .config import read_config
     from .train_embedded import train
 
     train(read_config(options.config), options.run, options.data)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from .config import read_config
+    from .export_embedded import export
+
+    export(read_config(options.config), options.run, options.data, options.out)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from .evaluate_embedded import evaluate
+
+    evaluate(options.data, options.out, weights=options.weights, before=tuple(options.before))
+
+
+def _card(options: argparse.Namespace) -> None:
+    from .card import update_card
+
+    update_card(options.figures, options.earlier)
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "embedded": _embedded,
+    "export-embedded": _export,
+    "evaluate-embedded": _evaluate,
+    "card-embedded": _card,
+}
 
 
 if __name__ == "__main__":

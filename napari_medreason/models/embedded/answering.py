@@ -72,7 +72,7 @@ def answer(question: Question, perceiver: Perceiver) -> Answer:
         return _unknown(understood, expert, perceiver)
     seen = perceiver.perceive(plane, expert)
     side, notes = _patient_side(understood, plane)
-    found = _look(seen, plane, understood.structure, side)
+    found = look(seen, plane, understood.structure, side)
     return replace(found, notes=(*_how_understood(understood), *notes, *found.notes))
 
 
@@ -131,7 +131,8 @@ def _patient_side(understood: Understood, plane: Plane) -> tuple[str, tuple[str,
     return side, ()
 
 
-def _look(seen: Perception, plane: Plane, structure: str, side: str) -> Answer:
+def look(seen: Perception, plane: Plane, structure: str, side: str) -> Answer:
+    """Look for one structure or group; side: the patient's "left" or "right", or "" for any."""
     members = leaves(structure)
     values = margin(seen, members)
     notes: tuple[str, ...] = ()
@@ -206,7 +207,7 @@ def _told_side(seen: Perception, plane: Plane, mask: NDArray[np.bool_], asked: s
 
 
 def _position_words(label: str) -> str:
-    """ "near the center" and "top left" as they follow a comma."""
+    """Words such as "near the center" or "top left", as they follow a comma."""
     return f"{label} of the image" if label.startswith("near") else f"at the {label} of the image"
 
 
