@@ -5,6 +5,7 @@ Imported only inside functions, since it needs torch and transformers.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,12 @@ transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 def pick_device(name: str | None) -> torch.device:
     """The named device, else the first CUDA GPU, else the CPU; ModelUnavailableError when it isn't there."""
-    device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ModelUnavailableError(
+            f"device {name!r} is not known to PyTorch; use 'cpu', 'cuda' or 'cuda:1'"
+        ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ModelUnavailableError(f"device {name!r} was asked, but PyTorch sees no CUDA GPU; use 'cpu'")
     return device
@@ -76,10 +82,23 @@ def enough_memory(what: str) -> Iterator[None]:
 def _readable_faults(folder: Path) -> Iterator[None]:
     try:
         yield
+    except ImportError as error:
+        raise ModelUnavailableError(
+            f"{folder.name} needs a Python package that is not installed ({_first_line(error)}); install it"
+        ) from error
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
-        reason = (
-            (str(error).strip() or type(error).__name__).splitlines()[0].replace(str(folder), folder.name)
-        )
+        reason = _first_line(error).replace(str(folder), folder.name)
         raise WeightsError(
             f"{folder.name} can't be loaded ({reason[:200]}); please install the weights again"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def give_memory_back() -> None:
+    """Return what a model has left on the GPU, once nothing refers to the model any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

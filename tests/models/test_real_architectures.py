@@ -1,5 +1,6 @@
 """Qwen2.5-VL and SAM 2 classes of transformers, toy-sized, saved to disk and loaded from there."""
 
+import gc
 import json
 import shutil
 
@@ -219,6 +220,8 @@ def test_swapped_folders_are_named(qwen_folder, sam2_folder):
 
 
 def test_missing_folders_are_asked_for(tmp_path):
+    with pytest.raises(ModelUnavailableError, match="folder=FOLDER"):
+        models.create_segmenter("sam2")
     with pytest.raises(ModelUnavailableError, match="reasoner=FOLDER"):
         models.create("medreasoner")
     with pytest.raises(WeightsError, match=r"config\.json"):
@@ -260,6 +263,25 @@ def test_code_that_a_folder_brings_along_is_not_run(qwen_folder, tmp_path):
     config["auto_map"] = {"AutoModelForImageTextToText": "own_code.Model", "AutoConfig": "own_code.Config"}
     (folder / "config.json").write_text(json.dumps(config))
     QwenReasoner(folder, square_size=112, device="cpu")
+
+
+def living_networks():
+    names = {"Qwen2_5_VLForConditionalGeneration", "Sam2Model"}
+    return {type(thing).__name__ for thing in gc.get_objects() if type(thing).__name__ in names}
+
+
+def test_a_closed_pair_holds_no_weights(qwen_folder, sam2_folder):
+    gc.collect()
+    assert living_networks() == set()
+    pair = models.create("medreasoner", reasoner=qwen_folder, segmenter=sam2_folder, device="cpu")
+    assert len(living_networks()) == 2
+    pair.close()
+    assert living_networks() == set()
+
+
+def test_an_unknown_device_is_named(qwen_folder):
+    with pytest.raises(ModelUnavailableError, match=r"'gpu9' is not known.*'cuda'"):
+        QwenReasoner(qwen_folder, device="gpu9")
 
 
 def test_a_missing_gpu_is_named(qwen_folder, monkeypatch):

@@ -71,6 +71,13 @@ class QwenReasoner:
         parsed = fit_to_image(parse_answer(text), self._square_size, self._square_size)
         return reasoning_in_plane(parsed, frame)
 
+    def close(self) -> None:
+        """Give memory back; the reasoner is not used again."""
+        from napari_medreason.models.loading import give_memory_back
+
+        del self._model
+        give_memory_back()
+
 
 def reasoning_in_plane(parsed: ParsedAnswer, frame: ModelFrame) -> Reasoning:
     """An answer in inclusive pixels of the model's square as Reasoning in the plane.

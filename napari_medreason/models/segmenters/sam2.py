@@ -109,6 +109,13 @@ class Sam2Segmenter:
             "segment them one by one, or choose a segmenter that can, such as the embedded one"
         )
 
+    def close(self) -> None:
+        """Give memory back; the segmenter is not used again."""
+        from napari_medreason.models.loading import give_memory_back
+
+        del self._model
+        give_memory_back()
+
     def _box_prompt(self, frame: ModelFrame, box: Box | None) -> dict[str, Any]:
         import torch
 
@@ -152,12 +159,22 @@ def _best_first(
     return ScoredMasks(np.stack(logits), np.clip(scores[order], 0, 1).astype(np.float32))
 
 
+def load_sam2(folder: str | Path | None = None, *, device: str | None = None) -> Sam2Segmenter:
+    """A Sam2Segmenter from a local model folder; ModelUnavailableError when none is given."""
+    if folder is None:
+        raise ModelUnavailableError(
+            "segmenter sam2 needs a local model folder with config.json and .safetensors files; give it as "
+            "option folder=FOLDER"
+        )
+    return Sam2Segmenter(folder, device=device)
+
+
 SEGMENTERS = (
     SegmenterInfo(
         id="sam2",
         title="SAM 2 (MedSAM2)",
         summary="Masks from box, points or mask on one slice; needs a local model folder",
-        create=Sam2Segmenter,
+        create=load_sam2,
         model_types=("sam2", "sam2_video"),
         needs_download=True,
     ),
