@@ -55,7 +55,7 @@ def row_detail(answer: Answer) -> str:
 def provenance_text(answer: Answer) -> str:
     """Where an answer comes from and what was measured about it, for the line below the text."""
     provenance = answer.grounding.provenance
-    lines = ["  ·  ".join(_facts(answer, provenance))]
+    lines = [_maker(answer, provenance), _circumstances(provenance)]
     lines += [line for line in (provenance.evidence, *provenance.notes) if line]
     state = answer.state
     if state is not None and answer.position > 0:
@@ -65,12 +65,14 @@ def provenance_text(answer: Answer) -> str:
     return "\n".join(lines)
 
 
-def _facts(answer: Answer, provenance: Provenance) -> list[str]:
+def _maker(answer: Answer, provenance: Provenance) -> str:
+    kind = "Templated answer" if provenance.templated else "Answer in the model's own words"
+    weights = f" (weights {provenance.weights_sha256[:8]})" if provenance.weights_sha256 else ""
+    return f"{kind} by {answer.model}{weights}"
+
+
+def _circumstances(provenance: Provenance) -> str:
     seconds = provenance.seconds
-    facts = ["Templated answer" if provenance.templated else "Model's own words", f"model {answer.model}"]
-    if provenance.weights_sha256:
-        facts.append(f"weights {provenance.weights_sha256[:8]}")
-    facts.append(f"{seconds.load + seconds.reason + seconds.segment:.1f} s")
-    if provenance.window is not None:
-        facts.append(f"window {provenance.window[0]:g} to {provenance.window[1]:g}")
-    return facts
+    window = provenance.window
+    shown = "" if window is None else f", window {window[0]:g} to {window[1]:g}"
+    return f"{seconds.load + seconds.reason + seconds.segment:.1f} s{shown}"

@@ -89,6 +89,10 @@ class AskView(QWidget):
         self.answer_view.setPlaceholderText("The answer appears here.")
         self.progress.setTextVisible(False)
         self.progress.setMaximumHeight(4)
+        keeps_its_place = self.progress.sizePolicy()
+        keeps_its_place.setRetainSizeWhenHidden(True)
+        self.progress.setSizePolicy(keeps_its_place)
+        self.progress.hide()
         for label in (self.provenance, self.status, self.research_line):
             label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -100,19 +104,18 @@ class AskView(QWidget):
         grid = QGridLayout()
         grid.addWidget(QLabel("Image", self), 0, 0)
         grid.addWidget(self.image_choice, 0, 1)
-        grid.addWidget(self.open_button, 0, 2)
         grid.addWidget(QLabel("Model", self), 1, 0)
-        grid.addWidget(self.model_choice, 1, 1, 1, 2)
+        grid.addWidget(self.model_choice, 1, 1)
         grid.addWidget(self.question_box, 2, 0, 1, 2)
-        grid.addWidget(self.ask_button, 2, 2)
         grid.setColumnStretch(1, 1)
-        buttons = QHBoxLayout()
-        for button in (self.undo_button, self.redo_button, self.delete_button):
-            buttons.addWidget(button)
+        asking = _row((self.ask_button, 2), (self.open_button, 1))
+        buttons = _row((self.undo_button, 1), (self.redo_button, 1), (self.delete_button, 1))
+        self.setMinimumWidth(300)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 8, 8, 8)
         layout.setSpacing(6)
         layout.addLayout(grid)
+        layout.addLayout(asking)
         for widget in (self.progress, self.status):
             layout.addWidget(widget)
         layout.addWidget(self.answer_view, 2)
@@ -190,12 +193,15 @@ class AskView(QWidget):
         tip = "Ask about the slice you see" if has_image else NO_IMAGE
         self.ask_button.setToolTip("Give up this question; nothing is changed" if self._busy else tip)
         self.delete_button.setEnabled(bool(self.answers.current_id))
-        if not self._busy and not self._stage:
-            self.status.setText(self.status.text() if has_image else NO_IMAGE)
+        if not has_image:
+            self.show_status(NO_IMAGE)
+        elif self.status.text() == NO_IMAGE:
+            self.show_status("")
 
     def set_busy(self, busy: bool) -> None:
         """Switch between asking and waiting; the clock runs while waiting."""
         self._busy = busy
+        self.progress.setVisible(busy)
         if busy:
             self.question_box.remember(self.question_box.text())
             self._began = time.monotonic()
@@ -204,8 +210,6 @@ class AskView(QWidget):
         else:
             self._clock.stop()
             self._stage = ""
-            self.progress.setRange(0, 1)
-            self.progress.reset()
         self._update_buttons()
 
     def show_stage(self, words: str, fraction: float | None) -> None:
@@ -257,3 +261,11 @@ class AskView(QWidget):
             else "Nothing to undo: move the box or a point of an answer first"
         )
         self.redo_button.setToolTip("Bring the undone prompt forward" if redo else "Nothing was undone")
+
+
+def _row(*widgets: tuple[QWidget, int]) -> QHBoxLayout:
+    """Widgets side by side, each with its share of the width."""
+    row = QHBoxLayout()
+    for widget, share in widgets:
+        row.addWidget(widget, share)
+    return row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from napari.layers import Image
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_medreason import models
 from napari_medreason._qt import engine_bridge, notify, settings
@@ -39,6 +39,7 @@ class AskWidget(QWidget):
             segmenters=frozenset(models.segmenters()),
         )
         self.opener = StudyOpener(napari_viewer, self)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)

@@ -132,7 +132,7 @@ def _mask_style(label: AnswerLabel) -> dict[str, Any]:
     return {
         "name": f"{label.name}: mask",
         "colormap": {None: clear, 0: clear, 1: (*label.colour, 1.0)},
-        "opacity": 0.45,
+        "opacity": 0.4,
     }
 
 
@@ -145,6 +145,7 @@ def _box_style(
         "edge_color": [(*label.colour, 1.0)],
         "face_color": [(0.0, 0.0, 0.0, 0.0)],
         "edge_width": max(0.5, pixels / 300),
+        "opacity": 1.0,
         "features": {key: [value] for key, value in {**features, "label": short_answer(grounding)}.items()},
         "text": {
             "string": "{label}",

@@ -1,0 +1,123 @@
+"""What the manifest promises: which paths are read, what the samples hold, nothing heavy at import."""
+
+import gzip
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import yaml
+
+from napari_medreason import napari_hooks
+from napari_medreason.errors import UnreadableImageError
+
+MANIFEST = Path(__file__).parents[1] / "napari.yaml"
+
+
+def write_nifti(path):
+    voxels = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1.0, 2.0, 3.0, 1.0])), path)
+    return path
+
+
+def dicom_folder(tmp_path):
+    from pydicom.data import get_testdata_file
+
+    folder = tmp_path / "study"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "notes.txt").write_text("hello", encoding="utf-8")
+    (folder / "deep" / "IM0001").write_bytes(Path(get_testdata_file("CT_small.dcm")).read_bytes())
+    return folder
+
+
+def test_manifest_is_valid_and_claims_no_foreign_files():
+    subprocess.run([sys.executable, "-m", "npe2.cli", "validate", str(MANIFEST)], check=True)
+    readers = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))["contributions"]["readers"]
+    patterns = {pattern for reader in readers for pattern in reader["filename_patterns"]}
+    assert patterns == {"*.dcm", "*.nii", "*.nii.gz"}
+
+
+def test_every_command_of_the_manifest_can_be_imported():
+    from importlib import import_module
+
+    commands = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))["contributions"]["commands"]
+    for command in commands:
+        module, _, name = command["python_name"].partition(":")
+        assert callable(getattr(import_module(module), name))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_nifti_file_becomes_one_image_layer_in_mm(tmp_path):
+    path = write_nifti(tmp_path / "brain.nii.gz")
+    ((data, attributes, kind),) = napari_hooks.get_reader(str(path))(str(path))
+    assert kind == "image"
+    assert data.shape == (5, 4, 3)
+    assert tuple(attributes["scale"]) == (3.0, 2.0, 1.0)
+    assert attributes["units"] == ("mm", "mm", "mm")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_dicom_folder_is_read_and_other_folders_are_left_to_others(tmp_path):
+    folder = dicom_folder(tmp_path)
+    ((data, _, kind),) = napari_hooks.get_reader(str(folder))(str(folder))
+    assert kind == "image"
+    assert data.shape[-2:] == (128, 128)
+    (tmp_path / "empty").mkdir()
+    assert napari_hooks.get_reader(str(tmp_path / "empty")) is None
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "a.png").write_bytes(b"\x89PNG")
+    assert napari_hooks.get_reader(str(pictures)) is None
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gz", "a.tif", "missing.dcm"])
+def test_other_files_are_left_to_others(tmp_path, name):
+    if name != "missing.dcm":
+        (tmp_path / name).write_bytes(b"\0" * 200)
+    assert napari_hooks.get_reader(str(tmp_path / name)) is None
+
+
+def test_stacks_of_several_paths_are_left_to_others(tmp_path):
+    path = str(write_nifti(tmp_path / "a.nii"))
+    assert napari_hooks.get_reader([path, path]) is None
+    assert napari_hooks.get_reader([path]) is not None
+
+
+def test_doubts_come_as_one_warning(tmp_path):
+    path = str(tmp_path / "a.nii")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((3, 4, 5), np.int16), None), path)
+    with pytest.warns(UserWarning, match="orientation") as caught:
+        napari_hooks.read_layers(path)
+    assert len(caught) == 1
+
+
+def test_broken_files_say_so_in_one_line(tmp_path):
+    path = tmp_path / "text.nii.gz"
+    path.write_bytes(gzip.compress(b"this is no image"))
+    with pytest.raises(UnreadableImageError) as error:
+        napari_hooks.get_reader(str(path))(str(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("sample", ["sample_ct", "sample_brain", "sample_real_slice"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_samples_open(sample):
+    ((data, attributes, kind),) = getattr(napari_hooks, sample)()
+    assert kind == "image"
+    assert data.ndim == 3
+    assert attributes["axis_labels"] == ("inferior", "posterior", "left")
+
+
+def test_demo_slice_shows_a_good_part_of_the_liver():
+    import json
+
+    from napari_medreason_sample_data import truth
+
+    from napari_medreason import io
+
+    labels = io.read(truth("ct")).voxels
+    names = json.loads(Path(truth("labels.json")).read_text(encoding="utf-8"))
+    assert names
+    assert labels.shape[0] > napari_hooks.DEMO_SLICE
