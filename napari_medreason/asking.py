@@ -16,6 +16,7 @@ from napari_medreason.core.plane import Axis, Plane, cut, slice_count
 from napari_medreason.core.question import Question, checked_text
 from napari_medreason.core.report import grounding_json
 from napari_medreason.core.volume import Volume, default_window, parse_window
+from napari_medreason.io.overlay import write_overlay
 
 MASK_FILE, OVERLAY_FILE, ANSWER_FILE = "mask.nii.gz", "overlay.png", "answer.json"
 
@@ -64,7 +65,7 @@ def write_answer(folder: Path, volume: Volume, plane: Plane, grounding: Groundin
         plane.grid.put(grounding.mask, voxels)
         io.write(folder / MASK_FILE, voxels, like=volume)
         report["mask"] = str(folder / MASK_FILE)
-    io.write_overlay(folder / OVERLAY_FILE, plane, grounding)
+    write_overlay(folder / OVERLAY_FILE, plane, grounding.mask, grounding.box, grounding.points)
     report["overlay"] = str(folder / OVERLAY_FILE)
     with io.replace_file(folder / ANSWER_FILE) as temporary:
         temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

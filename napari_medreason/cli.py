@@ -83,10 +83,12 @@ def info(image: ImageArgument, series: SeriesOption = None, as_json: JsonOption 
         _print_json(card)
         return
     for key, value in card.items():
-        if key not in ("warnings", "series"):
-            print(f"{key:>18}: {value}")
+        if key not in ("warnings", "series", "affine") and value not in ("", None):
+            print(f"{key:>12}: {value}")
+    for row in card["affine"]:
+        print(f"{'affine (LPS)':>12}: {'  '.join(f'{value:10.4f}' for value in row)}")
     for entry in card["series"]:
-        print(f"{'series':>18}: {'  '.join(str(value) for value in entry.values() if value)}")
+        print(f"{'series':>12}: {'  '.join(str(value) for value in entry.values() if value)}")
     _warn(volume.warnings)
 
 
@@ -122,10 +124,12 @@ def demo(
 
         run_demo(question)
         return
-    from napari_medreason import asking, io, models
-    from napari_medreason.napari_hooks import DEMO_SLICE, sample_ct_folder
+    from napari_medreason_sample_data import ct_folder
 
-    volume = io.read(sample_ct_folder())
+    from napari_medreason import asking, io, models
+    from napari_medreason.napari_hooks import DEMO_SLICE
+
+    volume = io.read(ct_folder())
     place = asking.Place("axial", DEMO_SLICE)
     grounding, plane = asking.ask_volume(volume, question, place, model=models.default(), on_text=_ignore)
     _print_answer(asking.write_answer(headless, volume, plane, grounding))

@@ -9,7 +9,16 @@ from napari_medreason.models.base import GroundingModel, ModelInfo, Segmenter
 from napari_medreason.models.discovery import declared
 from napari_medreason.models.segmenters import SegmenterInfo
 
-__all__ = ["ModelInfo", "SegmenterInfo", "available", "create", "create_segmenter", "segmenters"]
+__all__ = [
+    "ModelInfo",
+    "SegmenterInfo",
+    "available",
+    "create",
+    "create_segmenter",
+    "default",
+    "info",
+    "segmenters",
+]
 
 
 def available() -> dict[str, ModelInfo]:
@@ -17,15 +26,25 @@ def available() -> dict[str, ModelInfo]:
     return {id_: cast(ModelInfo, info) for id_, (info, _) in declared("MODELS").items()}
 
 
+def default() -> str:
+    """Id of the model that answers when none is named."""
+    return next((id_ for id_, info in available().items() if info.default), next(iter(available())))
+
+
+def info(name: str) -> ModelInfo:
+    """The model list's entry for the id `name`; UnknownModelError lists the known ids."""
+    models = available()
+    if name not in models:
+        raise UnknownModelError(_unknown("model", name, list(models)))
+    return models[name]
+
+
 def create(name: str, /, **options: Any) -> GroundingModel:
     """The model with the id `name`; `options` go to its own `create`.
 
     UnknownModelError lists the known ids; ModelUnavailableError when it can't run here.
     """
-    models = available()
-    if name not in models:
-        raise UnknownModelError(_unknown("model", name, list(models)))
-    return models[name].create(**options)
+    return info(name).create(**options)
 
 
 def segmenters() -> dict[str, SegmenterInfo]:
