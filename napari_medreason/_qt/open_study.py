@@ -12,7 +12,7 @@ from napari.layers import Layer
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QApplication, QFileDialog, QInputDialog, QProgressDialog, QWidget
-from superqt.utils import create_worker
+from superqt.utils import FunctionWorker
 
 from napari_medreason import io, layers
 from napari_medreason._qt import notify
@@ -35,6 +35,7 @@ class StudyOpener(QObject):
         self._viewer, self._window = viewer, parent
         self._cancelled = threading.Event()
         self._dialog: QProgressDialog | None = None
+        self._picker: QInputDialog | None = None
         self._progressed.connect(self._show_progress)
 
     def choose_folder(self) -> None:
@@ -70,9 +71,8 @@ class StudyOpener(QObject):
         self._dialog = dialog
 
     def _work(self, job: Callable[..., Any], *, then: Callable[[Any], None]) -> None:
-        worker = create_worker(
-            job, progress=self._progressed.emit, cancelled=self._cancelled.is_set, _start_thread=False
-        )
+        # not create_worker: that one raises errors a second time, after `errored`
+        worker = FunctionWorker(job, progress=self._progressed.emit, cancelled=self._cancelled.is_set)
         worker.returned.connect(partial(self._go_on, then))
         worker.errored.connect(self._fail)
         worker.start()
@@ -105,6 +105,7 @@ class StudyOpener(QObject):
         picker.textValueSelected.connect(lambda name: self._read(path, readable[names.index(name)].uid))
         picker.rejected.connect(self._finish)
         picker.finished.connect(picker.deleteLater)
+        self._picker = picker
         picker.open()
 
     def _read(self, path: Path, uid: str) -> None:
