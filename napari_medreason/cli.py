@@ -124,10 +124,9 @@ def demo(
 
         run_demo(question)
         return
-    from napari_medreason_sample_data import ct_folder
-
     from napari_medreason import asking, io, models
     from napari_medreason.napari_hooks import DEMO_SLICE
+    from napari_medreason_sample_data import ct_folder
 
     volume = io.read(ct_folder())
     place = asking.Place("axial", DEMO_SLICE)
