@@ -2,7 +2,7 @@ import json
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medreason.core.answer_text import ParsedAnswer, fit_to_image, format_answer, parse_answer
@@ -127,6 +127,7 @@ def test_the_written_form_is_whole_numbers_in_strict_json():
     assert json.loads(text.partition("<answer>")[2].removesuffix("</answer>"))["bbox"] == [10, 20, 30, 40]
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from(string.printable + "é“İ"), max_size=200), point, point, point, point)
 def test_what_is_written_is_read_back(think, corner, opposite, first, second):
     box = (
@@ -152,6 +153,7 @@ damaged = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.lists(pieces).map(" ".join), damaged), st.integers(1, 50), st.integers(1, 50))
 def test_any_text_gives_an_answer_in_the_image_or_the_one_fault(text, width, height):
     try:

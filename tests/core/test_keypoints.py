@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -52,6 +52,7 @@ def test_no_pixels_or_no_plane_is_refused(mask):
         key_points(mask)
 
 
+@settings(deadline=None)
 @given(npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=14)), st.integers(0, 3))
 def test_points_are_inside_distinct_and_move_with_the_mask(mask, margin):
     if not mask.any():
@@ -69,6 +70,7 @@ def depth_by_search(mask, point):
     return np.hypot(columns - 1 - point[0], rows - 1 - point[1]).min()
 
 
+@settings(deadline=None)
 @given(npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=9)))
 def test_points_are_centres_of_the_largest_circles(mask):
     if not mask.any():

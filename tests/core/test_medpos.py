@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -83,6 +83,7 @@ masks = npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=24)
 MIRROR = {"left": "right", "right": "left"}
 
 
+@settings(deadline=None)
 @given(masks, st.floats(0.01, 1))
 def test_mirroring_the_image_swaps_left_and_right(mask, near_fraction):
     position = locate(mask, near_fraction=near_fraction)

@@ -55,9 +55,12 @@ def tiny_tokenizer():
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     core.decoder = decoders.ByteLevel()
-    corpus = ['<think>It is bright.</think><answer>{"bbox": [1], "points_1": [1], "points_2": [1]}</answer>']
+    corpus = [
+        '<think>It is bright. It lies on the</think><answer>{"bbox": [1], "points_1": [1], "points_2": [1]}'
+        "</answer> user\n assistant\n left. right. Question: Where is the bright box?"
+    ]
     trainer = trainers.BpeTrainer(
-        vocab_size=400,
+        vocab_size=500,
         special_tokens=CONTROL_TOKENS,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,

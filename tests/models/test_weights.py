@@ -1,7 +1,7 @@
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medreason.errors import WeightsError
@@ -29,6 +29,7 @@ def test_hash_of_a_set_is_the_hash_of_its_sorted_hashes(folder):
     assert weights_sha256(files) == weights_sha256(reversed(files)) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(), min_size=1, max_size=4), st.randoms())
 def test_order_does_not_matter_and_content_does(contents, random):
     hashes = [sha256(content) for content in contents]
