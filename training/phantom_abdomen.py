@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from .phantom_chest import diaphragm_height, paint_hollow, paint_inside
-from .phantom_space import Field, Region, capsule, ellipsoid, smooth_common, smooth_union
-from .phantom_trunk import AIR, FAT, WATER, Subject, both_sides, cavity_shape
+from .phantom_space import Field, Region, capsule, ellipsoid, smooth_common
+from .phantom_subject import AIR, FAT, WATER, Subject, both_sides
+from .phantom_trunk import cavity_shape
 from .phantom_tubes import Tube, branches, tube
 
 
@@ -145,8 +146,8 @@ def paint_stomach(subject: Subject) -> None:
     fill = float(np.clip(subject.rng.normal(1.0, 0.16), 0.7, 1.4))
     sag = subject.rng.normal(0, 10)
     path = [
-        (58, 10, 84, 22), (58, -4, 60, 30), (62, -26, 32, 29), (58, -50, 6 + sag, 27), (32, -64, -14 + sag, 23),
-        (4, -62, -16 + sag, 19), (-16, -52, -6, 13),
+        (58, 10, 84, 22), (58, -4, 60, 30), (62, -26, 32, 29), (58, -50, 6 + sag, 27),
+        (32, -64, -14 + sag, 23), (4, -62, -16 + sag, 19), (-16, -52, -6, 13),
     ]  # fmt: skip
     bag = tube(subject.canvas, [(x, y, z, r * fill) for x, y, z, r in path], reach_mm=6.0)
     region = bag.region
@@ -177,10 +178,12 @@ def paint_colon(subject: Subject) -> None:
     sag = rng.normal(-18, 18)
     wide = float(np.clip(rng.normal(1.0, 0.12), 0.75, 1.3))
     path = [
-        (-78, -34, -158, 20), (-92, -14, -128, 25), (-98, 10, -80, 22), (-96, 8, -44, 21), (-78, -44, -38, 19),
-        (-42, -74, -46 + sag, 18), (6, -80, -54 + sag, 18), (54, -72, -34 + sag, 17), (88, -44, 0, 17), (102, -30, 14, 17),
-        (106, 6, -8, 15), (104, 32, -50, 14), (100, 22, -110, 14), (88, -14, -155, 13), (58, -30, -190, 13), (22, -40, -178, 13),
-        (-20, -26, -186, 13), (-22, 10, -200, 13), (6, 46, -206, 14), (4, 58, -236, 18), (0, 46, -268, 17), (0, 50, -296, 8),
+        (-78, -34, -158, 20), (-92, -14, -128, 25), (-98, 10, -80, 22), (-96, 8, -44, 21),
+        (-78, -44, -38, 19), (-42, -74, -46 + sag, 18), (6, -80, -54 + sag, 18),
+        (54, -72, -34 + sag, 17), (88, -44, 0, 17), (102, -30, 14, 17), (106, 6, -8, 15),
+        (104, 32, -50, 14), (100, 22, -110, 14), (88, -14, -155, 13), (58, -30, -190, 13),
+        (22, -40, -178, 13), (-20, -26, -186, 13), (-22, 10, -200, 13), (6, 46, -206, 14),
+        (4, 58, -236, 18), (0, 46, -268, 17), (0, 50, -296, 8),
     ]  # fmt: skip
     gut = tube(
         subject.canvas, [(*subject.moved((x, y, z), 3.0), r * wide) for x, y, z, r in path], reach_mm=6.0
@@ -200,11 +203,11 @@ def _faeces(subject: Subject, gut: Tube, level_mm: float) -> Field:
 
 
 def paint_small_bowel(subject: Subject) -> None:
-    """Loops that fill the middle of the abdomen inside the frame of the colon, with mesenteric vessels between."""
+    """Loops that fill the middle of the abdomen, with mesenteric vessels between them."""
     radius = float(np.clip(subject.rng.normal(11.0, 1.2), 8.5, 13.5))
     label = subject.value("body")
     for _ in range(7):
-        heading = subject.rng.normal((0, -0.9, -0.3), (0.9, 0.4, 0.6))
+        heading = subject.rng.normal((0, -0.9, -0.3), (0.9, 0.4, 0.6)).tolist()
         for piece in branches(subject.rng, (0, -26, -70), heading, radius=3.0, generations=4):
             paint_inside(subject, piece, label, subject.blood["portal"])
     for walk in _winding_paths(subject.rng, 2.25 * radius):
@@ -215,7 +218,9 @@ def paint_small_bowel(subject: Subject) -> None:
 def _winding_paths(rng: np.random.Generator, step_mm: float) -> list[list[tuple[float, float, float]]]:
     """Paths that together visit every node of a lattice in the lower abdomen once, turning at random."""
     axes = [np.arange(low, high, step_mm) for low, high in ((-74, 78), (-72, 0), (-205, -54))]
-    lattice = {(i, j, k) for i in range(len(axes[0])) for j in range(len(axes[1])) for k in range(len(axes[2]))}
+    lattice = {
+        (i, j, k) for i in range(len(axes[0])) for j in range(len(axes[1])) for k in range(len(axes[2]))
+    }
     free = {node for node in lattice if abs(axes[0][node[0]]) < 80 - 0.28 * max(0.0, -130 - axes[2][node[2]])}
     paths = []
     while free:
@@ -224,7 +229,10 @@ def _winding_paths(rng: np.random.Generator, step_mm: float) -> list[list[tuple[
         while True:
             free.discard(node)
             path.append((float(axes[0][node[0]]), float(axes[1][node[1]]), float(axes[2][node[2]])))
-            ways = [tuple(np.add(node, step)) for step in ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1))]
+            ways = [
+                tuple(np.add(node, step))
+                for step in ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1))
+            ]
             ways = [way for way in ways if way in free]
             if not ways:
                 break

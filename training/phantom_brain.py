@@ -10,6 +10,20 @@ from .phantom_tubes import tube
 
 _CORTEX_MM = 2.7
 
+_PATHS = {
+    # centre line and radius of the left one; the ventricles come last, they lie inside the others
+    "hippocampus": [(22, 8, -21, 6.4), (27, 16, -18, 6.2), (29, 28, -11, 5.0), (26, 38, -2, 3.6)],
+    "caudate_nucleus": [
+        (12, -16, -1, 5), (14, -12, 9, 6.6), (17, 2, 18, 4.6), (21, 20, 20, 3.4), (27, 34, 14, 2.4)
+    ],
+    "lateral_ventricle": [
+        (7, -27, 5, 3), (7, -14, 12, 5), (9, 6, 18, 4.6), (14, 24, 18, 5), (23, 40, 10, 6.5), (25, 58, 4, 2.6)
+    ],
+    "inferior_lateral_ventricle": [
+        (25, 38, 4, 4.2), (33, 30, -8, 2.6), (33, 14, -18, 1.9), (29, 4, -22, 1.5)
+    ],
+}  # fmt: skip
+
 
 def cerebrum(region: Region) -> Field:
     """Signed distance to the smooth outer surface of both hemispheres."""
@@ -18,7 +32,8 @@ def cerebrum(region: Region) -> Field:
     floor = np.interp(region.y, (-70, -20, 8, 30, 60, 100), (-12, -22, -16, -10, -9, -13)).astype(np.float32)
     upper = np.maximum(upper, (floor - region.z) * 0.95)
     temporal = ellipsoid(half, (43, 16, -24), (22.5, 41, 21), (8, 0, -6))
-    return smooth_union(upper, temporal, 2.0)
+    inner = ellipsoid(half, (26, 16, -19), (13, 28, 11))
+    return smooth_union(smooth_union(upper, temporal, 2.0), inner, 3.0)
 
 
 def _sheet_distance(noise: Field, spacing: tuple[float, float, float]) -> Field:
@@ -31,7 +46,7 @@ def _sheet_distance(noise: Field, spacing: tuple[float, float, float]) -> Field:
 def _cleft(sheet: Field, beyond: Field) -> Field:
     """Signed distance to a sheet-like cleft that ends where `beyond` becomes positive."""
     outside = np.hypot(np.clip(sheet, 0, None), np.clip(beyond, 0, None))
-    return np.where(outside > 0, outside, np.maximum(sheet, beyond))
+    return np.asarray(np.where(outside > 0, outside, np.maximum(sheet, beyond)))
 
 
 def cerebral_tissue(head: Head) -> Field:
@@ -49,7 +64,7 @@ def cerebral_tissue(head: Head) -> Field:
     below_surface = np.minimum(np.minimum(depth, between + 5), np.minimum(sylvian, insula) + 9)
     sheet = _sheet_distance(head.folds, head.canvas.grid.spacing_mm) - gap
     folds = _cleft(sheet, below_surface - 20 - 5 * head.coarse)
-    return np.minimum(np.minimum(depth, np.minimum(folds, between)), np.minimum(sylvian, insula))
+    return np.asarray(np.minimum.reduce([depth, folds, between, sylvian, insula]))
 
 
 def paint_cerebrum(head: Head) -> None:
@@ -83,24 +98,12 @@ def paint_deep(head: Head) -> None:
         ):
             shape = ellipsoid(half, centre, radii, turn) + uneven
             head.paint(half, shape, name, name)
-    for sign in (1, -1):
-        paths = (
-            ("hippocampus", [(22, 8, -21, 6.4), (27, 16, -18, 6.2), (29, 28, -11, 5.0), (26, 38, -2, 3.6)]),
-            ("caudate_nucleus", [(12, -16, -1, 5), (14, -12, 9, 6.6), (17, 2, 18, 4.6), (21, 20, 20, 3.4), (27, 34, 14, 2.4)]),
-            ("lateral_ventricle", _widened([(7, -27, 5, 3), (7, -14, 12, 5), (9, 6, 18, 4.6), (14, 24, 18, 5), (23, 40, 10, 6.5), (25, 58, 4, 2.6)], wide)),
-            ("inferior_lateral_ventricle", _widened([(25, 38, 4, 4.2), (33, 30, -8, 2.6), (33, 14, -18, 1.9), (29, 4, -22, 1.5)], wide)),
-        )  # fmt: skip
-        for name, path in paths:
-            part = tube(head.canvas, [(sign * x, y, z, r) for x, y, z, r in path], step_mm=6)
-            tissue = "fluid" if name.endswith("ventricle") else name
+    for name, path in _PATHS.items():
+        for sign in (1, -1):
+            factor, tissue = (wide, "fluid") if name.endswith("ventricle") else (1.0, name)
+            part = tube(head.canvas, [(sign * x, y, z, r * factor) for x, y, z, r in path], step_mm=6)
             head.paint(part.region, part.shape + 0.4 * part.region.of(head.rough), tissue, name)
     _paint_midline(head, wide)
-
-
-def _widened(
-    path: list[tuple[float, float, float, float]], factor: float
-) -> list[tuple[float, float, float, float]]:
-    return [(x, y, z, r * factor) for x, y, z, r in path]
 
 
 def _paint_midline(head: Head, wide: float) -> None:
@@ -115,13 +118,13 @@ def paint_stem(head: Head) -> None:
     """Brain-stem with the fourth ventricle behind it, and the spinal cord."""
     canvas = head.canvas
     region = canvas.region((-36, -5, -90), (36, 70, 6))
-    cistern = ellipsoid(region, (0, 22, -26), (24, 19, 20))
-    head.paint(region, cistern, "fluid", "cerebrospinal_fluid")
     midbrain = ellipsoid(region, (0, 28, -13), (15.5, 12.5, 13))
     notch = np.hypot(region.x / 1.1, region.y - 13) - 5
     midbrain = np.maximum(midbrain, -notch)
     pons = ellipsoid(region, (0, 25, -33), (17, 12.5, 13.5))
     stem = smooth_union(midbrain, pons, 6)
+    cistern = np.minimum(stem - 3.0, ellipsoid(region, (0, 8, -20), (11, 9, 12)))
+    head.paint(region, cistern, "fluid", "cerebrospinal_fluid")
     medulla = tube(canvas, [(0, 30, -40, 10), (0, 40, -58, 8), (0, 45, -70, 7)])
     head.paint(medulla.region, medulla.shape, "brainstem", "brainstem")
     head.paint(region, stem, "brainstem", "brainstem")
@@ -148,10 +151,10 @@ def paint_cerebellum(head: Head) -> None:
     surface = smooth_union(lobe, vermis, 8)
     tent = np.interp(region.y, (20, 45, 75, 110), (-4, -6, -14, -22)) + 3 - 0.18 * np.abs(region.x) + 3
     surface = np.maximum(surface, (region.z - tent) * 0.9).astype(np.float32)
-    angle = np.arctan2(region.z + 36, region.y - 42)
-    radius = np.hypot(region.z + 36, region.y - 42) + 0.35 * np.abs(region.x)
-    leaf = np.cos(angle * 21 + 0.12 * radius + 0.7 * region.of(head.rough))
-    leaf = np.minimum(leaf, (radius - 8) / 8)
+    bent = region.y - 42 + 0.009 * np.square(region.x)
+    angle, radius = np.arctan2(region.z + 36, bent), np.hypot(region.z + 36, bent)
+    leaf = np.cos(angle * 26 + 0.22 * radius + 0.7 * region.of(head.rough))
+    leaf = np.minimum(leaf, (radius - 13) / 9)
     depth = -surface
     gaps = _cleft((0.72 + 0.1 * head.atrophy * -1 - leaf) * 4, depth - 6.5)
     tissue = np.minimum(depth, gaps)

@@ -5,16 +5,37 @@ from __future__ import annotations
 import numpy as np
 
 from .phantom_space import Field, Region, capsule, ellipsoid, smooth_common, smooth_union
-from .phantom_trunk import AIR, FAT, Subject, cavity_shape
+from .phantom_subject import AIR, FAT, Subject
+from .phantom_trunk import cavity_shape
 from .phantom_tubes import branches, tube
 
 AORTA = (
-    (6, -18, 178, 15), (-14, -30, 205, 15), (-12, -24, 232, 14.5), (4, 0, 248, 13.5), (20, 26, 240, 13), (27, 42, 215, 12.5),
-    (25, 44, 150, 12), (18, 38, 95, 11.5), (13, 24, 50, 11), (12, 13, 10, 10), (10, 6, -50, 9), (5, 3, -106, 8.5),
+    (6, -18, 178, 15), (-14, -30, 205, 15), (-12, -24, 232, 14.5), (4, 0, 248, 13.5), (20, 26, 240, 13),
+    (27, 42, 215, 12.5), (25, 44, 150, 12), (18, 38, 95, 11.5), (13, 24, 50, 11), (12, 13, 10, 10),
+    (10, 6, -50, 9), (5, 3, -106, 8.5),
 )  # fmt: skip
 INFERIOR_VENA_CAVA = (
-    (-8, 6, -122, 9), (-20, 8, -100, 11), (-22, 10, -30, 11.5), (-25, 10, 30, 12), (-29, 8, 80, 13), (-28, -4, 118, 13),
-    (-26, -14, 135, 12),
+    (-8, 6, -122, 9), (-20, 8, -100, 11), (-22, 10, -30, 11.5), (-25, 10, 30, 12), (-29, 8, 80, 13),
+    (-28, -4, 118, 13), (-26, -14, 135, 12),
+)  # fmt: skip
+_UNNAMED_VESSELS = (
+    # caval, pulmonary, carotid, iliac, renal and superior mesenteric vessels, and the blood in them
+    ([(-26, -18, 160, 11), (-26, -14, 200, 10), (-28, -6, 250, 9), (-30, -12, 290, 7)], "right_heart"),
+    ([(4, -42, 180, 14), (12, -30, 205, 14), (18, -6, 206, 12), (34, 8, 198, 9)], "right_heart"),
+    ([(12, -6, 206, 12), (-12, 0, 202, 11), (-36, 8, 196, 9)], "right_heart"),
+    ([(-8, -12, 246, 6), (-14, -8, 280, 5.5), (-24, 0, 310, 5)], "aorta"),
+    ([(14, 4, 246, 5), (20, 2, 280, 5), (24, 4, 312, 4.5)], "aorta"),
+    ([(5, 3, -106, 7), (26, 8, -145, 6.5), (46, -4, -190, 6), (72, -44, -255, 5),
+      (80, -52, -320, 5)], "aorta"),
+    ([(5, 3, -106, 7), (-22, 8, -145, 6.5), (-46, -4, -190, 6), (-72, -44, -255, 5),
+      (-80, -52, -320, 5)], "aorta"),
+    ([(-8, 8, -122, 8), (30, 18, -155, 8), (48, 6, -200, 7), (62, -38, -255, 7), (68, -44, -320, 6)], "cava"),
+    ([(-8, 8, -122, 8), (-30, 20, -155, 8), (-50, 6, -200, 7), (-62, -38, -255, 7),
+      (-68, -44, -320, 6)], "cava"),
+    ([(12, 8, -14, 4), (36, 22, -16, 3.5), (52, 30, -18, 3.5)], "aorta"),
+    ([(-22, 8, -18, 5.5), (10, -4, -14, 5), (36, 16, -18, 5), (52, 28, -20, 5)], "cava"),
+    ([(-22, 10, -30, 5.5), (-40, 24, -32, 5), (-54, 30, -32, 5)], "cava"),
+    ([(12, 4, -2, 4.5), (10, -10, -20, 4.5), (6, -22, -80, 4)], "aorta"),
 )  # fmt: skip
 
 
@@ -63,7 +84,7 @@ def _paint_lung_vessels(subject: Subject) -> None:
 
 
 def paint_inside(subject: Subject, piece: list[list[float]], label: int, value: float) -> None:
-    """A straight vessel between two (x, y, z, radius) points, only where voxels carry a label, which they keep."""
+    """A straight vessel between two (x, y, z, radius) points, only where voxels have a label, which stays."""
     start, end = piece
     widest = max(start[3], end[3]) + 2.0
     low, high = np.minimum(start, end)[:3] - widest, np.maximum(start, end)[:3] + widest
@@ -138,45 +159,6 @@ def paint_great_vessels(subject: Subject) -> None:
     """Aorta, vena cava and the large vessels without a label of their own."""
     canvas, blood = subject.canvas, subject.blood
     size = float(subject.rng.normal(1.0, 0.1))
-    others = (
-        ([(-26, -18, 160, 11), (-26, -14, 200, 10), (-28, -6, 250, 9), (-30, -12, 290, 7)], "right_heart"),
-        ([(4, -42, 180, 14), (12, -30, 205, 14), (18, -6, 206, 12), (34, 8, 198, 9)], "right_heart"),
-        ([(12, -6, 206, 12), (-12, 0, 202, 11), (-36, 8, 196, 9)], "right_heart"),
-        ([(-8, -12, 246, 6), (-14, -8, 280, 5.5), (-24, 0, 310, 5)], "aorta"),
-        ([(14, 4, 246, 5), (20, 2, 280, 5), (24, 4, 312, 4.5)], "aorta"),
-        (
-            [(5, 3, -106, 7), (26, 8, -145, 6.5), (46, -4, -190, 6), (72, -44, -255, 5), (80, -52, -320, 5)],
-            "aorta",
-        ),
-        (
-            [
-                (5, 3, -106, 7),
-                (-22, 8, -145, 6.5),
-                (-46, -4, -190, 6),
-                (-72, -44, -255, 5),
-                (-80, -52, -320, 5),
-            ],
-            "aorta",
-        ),
-        (
-            [(-8, 8, -122, 8), (30, 18, -155, 8), (48, 6, -200, 7), (62, -38, -255, 7), (68, -44, -320, 6)],
-            "cava",
-        ),
-        (
-            [
-                (-8, 8, -122, 8),
-                (-30, 20, -155, 8),
-                (-50, 6, -200, 7),
-                (-62, -38, -255, 7),
-                (-68, -44, -320, 6),
-            ],
-            "cava",
-        ),
-        ([(12, 8, -14, 4), (36, 22, -16, 3.5), (52, 30, -18, 3.5)], "aorta"),
-        ([(-22, 8, -18, 5.5), (10, -4, -14, 5), (36, 16, -18, 5), (52, 28, -20, 5)], "cava"),
-        ([(-22, 10, -30, 5.5), (-40, 24, -32, 5), (-54, 30, -32, 5)], "cava"),
-        ([(12, 4, -2, 4.5), (10, -10, -20, 4.5), (6, -22, -80, 4)], "aorta"),
-    )
     trunks = [
         (tube(canvas, [(x, y, z, r * size) for x, y, z, r in table], reach_mm=7.0), structure, name)
         for table, structure, name in (
@@ -184,10 +166,13 @@ def paint_great_vessels(subject: Subject) -> None:
             (AORTA, "aorta", "aorta"),
         )
     ]
-    vessels = [(tube(canvas, points, reach_mm=7.0), "body", name) for points, name in others] + trunks
+    vessels = [
+        (tube(canvas, points, reach_mm=7.0), "body", name) for points, name in _UNNAMED_VESSELS
+    ] + trunks
+    lungs = (subject.value("lung", "left"), subject.value("lung", "right"))
     for vessel, _, _ in vessels:
         coat = np.maximum(vessel.shape - 3.5, 60 - vessel.region.z)
-        in_lung = np.isin(vessel.region.of(canvas.labels), (subject.value("lung", "left"), subject.value("lung", "right")))
-        canvas.paint(vessel.region, np.where(in_lung, coat, 9).astype(np.float32), FAT + 10, label=subject.value("body"))
+        coat = np.where(np.isin(vessel.region.of(canvas.labels), lungs), coat, np.float32(9))
+        canvas.paint(vessel.region, coat, FAT + 10, label=subject.value("body"))
     for vessel, structure, name in vessels:
         canvas.paint(vessel.region, vessel.shape, blood[name], label=subject.value(structure))

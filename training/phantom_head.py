@@ -16,13 +16,15 @@ from .phantom_tubes import tube
 
 # T1, T2, FLAIR, in arbitrary units
 TISSUES: Mapping[str, tuple[float, float, float]] = {
-    "air": (8, 8, 8), "skin": (430, 330, 330), "fat": (900, 640, 660), "muscle": (360, 190, 270), "bone": (45, 40, 40),
-    "marrow": (470, 330, 330), "fluid": (140, 940, 80), "cerebral_cortex": (440, 590, 580),
-    "cerebral_white_matter": (690, 370, 430), "thalamus": (545, 470, 500), "caudate_nucleus": (475, 530, 550),
-    "putamen": (495, 500, 530), "globus_pallidus": (600, 350, 430), "hippocampus": (440, 590, 620),
-    "amygdala": (440, 580, 620), "nucleus_accumbens": (470, 540, 560), "ventral_diencephalon": (590, 410, 470),
-    "brainstem": (620, 410, 450), "cerebellar_cortex": (440, 590, 550), "cerebellar_white_matter": (670, 380, 430),
-    "eye": (190, 980, 150), "lens": (330, 250, 300), "choroid": (520, 640, 640),
+    "air": (8, 8, 8), "skin": (430, 330, 330), "fat": (900, 640, 660), "muscle": (360, 190, 270),
+    "bone": (45, 40, 40), "marrow": (470, 330, 330), "fluid": (140, 940, 80),
+    "cerebral_cortex": (440, 590, 580), "cerebral_white_matter": (690, 370, 430),
+    "thalamus": (545, 470, 500), "caudate_nucleus": (475, 530, 550), "putamen": (495, 500, 530),
+    "globus_pallidus": (600, 350, 430), "hippocampus": (440, 590, 620), "amygdala": (440, 580, 620),
+    "nucleus_accumbens": (470, 540, 560), "ventral_diencephalon": (590, 410, 470),
+    "brainstem": (620, 410, 450), "cerebellar_cortex": (440, 590, 550),
+    "cerebellar_white_matter": (670, 380, 430), "eye": (190, 980, 150), "lens": (330, 250, 300),
+    "choroid": (520, 640, 640),
 }  # fmt: skip
 
 
@@ -31,7 +33,8 @@ class Head:
     """One synthetic head being built.
 
     canvas: what is painted on. labels: (structure, side) -> value. tones: brightness by tissue.
-    fine, rough, coarse: smooth unit noise of 6, 12 and 40 mm grain. folds: its zero surfaces are the sulci. atrophy: 0 (full brain) to 1 (wide spaces).
+    fine, rough, coarse: smooth unit noise of 5, 11 and 34 mm grain. folds: its zero surfaces are the
+    sulci. atrophy: 0 (full brain) to 1 (wide spaces).
     """
 
     canvas: Canvas
@@ -77,8 +80,8 @@ def cranium(region: Region) -> Field:
     floor = np.interp(region.y, (-80, -40, -8, 14), (-9, -19, -25, -42)).astype(np.float32)
     vault = np.maximum(vault, (floor - region.z) * 0.9)
     half_x = np.abs(region.x)
-    middle = ellipsoid(Region(region.slices, half_x, region.y, region.z), (42, 16, -26), (27, 46, 24))
-    back = ellipsoid(region, (0, 59, -35), (54, 37, 30))
+    middle = ellipsoid(Region(region.slices, half_x, region.y, region.z), (42, 16, -26), (25.5, 44, 22))
+    back = ellipsoid(region, (0, 59, -35), (54, 37, 28.5))
     return smooth_union(smooth_union(vault, middle, 8), back, 12)
 
 
@@ -115,6 +118,10 @@ def _paint_skull(head: Head, inner: Field) -> None:
     diploe = np.abs(inner - thick / 2) - (thick / 2 - 2.0) + 0.5 * head.rough
     head.paint(whole, np.maximum(diploe, -40 - whole.z), "marrow", "skull")
     head.paint(whole, inner, "fluid", "cerebrospinal_fluid")
+    box = head.canvas.region((-16, -20, -90), (16, 45, -15))
+    clivus = capsule(box, (0, 0, -34), (0, 22, -72), (12.5, 9))
+    head.paint(box, clivus, "bone", "skull")
+    head.paint(box, clivus + 2.0, "marrow", "skull")
     canal = tube(head.canvas, [(0, 42, -58, 15), (0, 47, -80, 12), (0, 52, -125, 10)])
     head.paint(canal.region, canal.shape - 3, "bone", "skull")
     head.paint(canal.region, canal.shape, "fluid", "cerebrospinal_fluid")

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
+"""(k, j, i) float32 over a canvas or a region of it."""
 Vector = tuple[float, float, float]
 Slices = tuple[slice, slice, slice]
+Kind = TypeVar("Kind", bound=np.generic)
 
 _SPLINE_SD = 0.33
 """Standard deviation of a cubic B-spline sum of unit-variance nodes in three dimensions."""
@@ -38,10 +41,9 @@ class Region:
         """The same voxels with left and right exchanged, for describing a paired organ once."""
         return replace(self, x=-self.x)
 
-    def of(self, field: Field) -> Field:
+    def of(self, field: NDArray[Kind]) -> NDArray[Kind]:
         """The part of a whole-canvas array that lies in this region."""
-        part: Field = field[self.slices]
-        return part
+        return field[self.slices]
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,9 @@ class Grid:
 class Canvas:
     """Labels and voxels being painted, with canonical coordinates.
 
-    axes: LPS mm of the voxel centres along k, j, i. labels: (k, j, i) uint8. voxels: (k, j, i) float32. edge_mm: width of a painted border.
-    scale: canonical mm per patient mm along x, y, z. margin_mm: largest deformation.
+    axes: LPS mm of the voxel centres along k, j, i. labels: (k, j, i) uint8. voxels: (k, j, i)
+    float32. x, y, z: canonical mm. scale: canonical mm per patient mm along x, y, z.
+    margin_mm: largest deformation. edge_mm: width of a painted border.
     """
 
     grid: Grid
@@ -207,13 +210,12 @@ def segment_distance(region: Region, start: Sequence[float], end: Sequence[float
     return along, np.sqrt(dx * dx + dy * dy + dz * dz)
 
 
-def superellipse(
-    region: Region, half_width: Field | float, front: Field | float, back: Field | float, power: float
-) -> Field:
-    """Approximate signed distance to a stack of superellipses between y = front and y = back, centred on x = 0.
+def superellipse(region: Region, extent: tuple[Field, Field, Field], power: float) -> Field:
+    """Approximate signed distance to a stack of superellipses centred on x = 0.
 
-    half_width, front and back may change with z (arrays that broadcast to the region).
+    extent: half width, y of the front and y of the back; arrays that broadcast to the region.
     """
+    half_width, front, back = extent
     middle, half_depth = (front + back) / 2, (back - front) / 2
     across = np.abs(region.x / half_width) ** np.float32(power)
     through = np.abs((region.y - middle) / half_depth) ** np.float32(power)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ class Tube:
 
 
 def smooth_curve(points: Sequence[Sequence[float]], step_mm: float) -> Points:
-    """Points about `step_mm` apart on a smooth curve through (n, m) points; columns after xyz follow along."""
+    """Points about `step_mm` apart on a smooth curve through (n, m) points, of which xyz come first."""
     knots = np.asarray(points, dtype=np.float64)
     chord = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(knots[:, :3], axis=0), axis=1))])
     count = max(int(np.ceil(chord[-1] / step_mm)), 2)
@@ -39,14 +40,14 @@ def smooth_curve(points: Sequence[Sequence[float]], step_mm: float) -> Points:
 def tube(
     canvas: Canvas, points: Sequence[Sequence[float]], *, step_mm: float = 12.0, reach_mm: float = 4.0
 ) -> Tube:
-    """The tube through (x, y, z, radius) points in canonical mm; `shape` is exact up to `reach_mm` outside."""
+    """The tube through (x, y, z, radius) points in canonical mm; exact up to `reach_mm` outside."""
     curve = smooth_curve(points, step_mm)
     widest = curve[:, 3].max() + reach_mm
     region = canvas.region(curve[:, :3].min(0) - widest, curve[:, :3].max(0) + widest)
     shape = np.full(region.x.shape, reach_mm, np.float32)
     along, above = np.zeros_like(shape), np.zeros_like(shape)
     travelled = 0.0
-    for start, end in zip(curve[:-1], curve[1:], strict=True):
+    for start, end in itertools.pairwise(curve):
         _add_segment(canvas, Tube(region, shape, along, above), start, end, (travelled, reach_mm))
         travelled += float(np.linalg.norm(end[:3] - start[:3]))
     return Tube(region, shape, along, above)
@@ -58,7 +59,7 @@ def _add_segment(canvas: Canvas, onto: Tube, start: Points, end: Points, run: tu
     low, high = np.minimum(start, end)[:3] - reach, np.maximum(start, end)[:3] + reach
     box = canvas.region(low, high)
     here = _within(box, onto.region)
-    part, distance = segment_distance(box, start[:3], end[:3])
+    part, distance = segment_distance(box, start[:3].tolist(), end[:3].tolist())
     shape = distance - (start[3] + (end[3] - start[3]) * part)
     closer = shape < onto.shape[here]
     onto.shape[here][closer] = shape[closer]

@@ -25,22 +25,13 @@ from .phantom_abdomen import (
     paint_spleen,
     paint_stomach,
 )
+from .phantom_bones import paint_pelvis, paint_ribs, paint_shoulders, paint_spine
 from .phantom_brain import paint_cerebellum, paint_cerebrum, paint_deep, paint_fourth_ventricle, paint_stem
 from .phantom_chest import paint_airways, paint_great_vessels, paint_heart, paint_lungs
 from .phantom_head import TISSUES, Head, paint_head, paint_orbits
 from .phantom_space import Field, Grid, empty_canvas, smooth_field
-from .phantom_trunk import (
-    AIR,
-    Subject,
-    paint_body,
-    paint_hip_flexors,
-    paint_muscles,
-    paint_pelvis,
-    paint_ribs,
-    paint_shoulders,
-    paint_spine,
-    paint_wall,
-)
+from .phantom_subject import AIR, Subject
+from .phantom_trunk import paint_body, paint_hip_flexors, paint_muscles, paint_table, paint_wall
 
 RESERVED_SEEDS_FROM = 10_000
 """Seeds from here on belong to samples and tests."""
@@ -59,8 +50,9 @@ _PAIRED_BODY = (
     "gluteal_muscles",
 )
 _SINGLE_BODY = (
-    "body", "heart", "liver", "spleen", "gallbladder", "stomach", "pancreas", "aorta", "inferior_vena_cava", "portal_vein",
-    "oesophagus", "trachea", "small_bowel", "colon", "urinary_bladder", "vertebra", "sacrum", "spinal_canal", "ribs", "sternum",
+    "body", "heart", "liver", "spleen", "gallbladder", "stomach", "pancreas", "aorta",
+    "inferior_vena_cava", "portal_vein", "oesophagus", "trachea", "small_bowel", "colon",
+    "urinary_bladder", "vertebra", "sacrum", "spinal_canal", "ribs", "sternum",
 )  # fmt: skip
 
 _BLOOD: Mapping[str, tuple[float, float, float]] = {
@@ -72,9 +64,9 @@ _BLOOD: Mapping[str, tuple[float, float, float]] = {
 }  # fmt: skip
 
 _PAIRED_HEAD = (
-    "cerebral_cortex", "cerebral_white_matter", "lateral_ventricle", "inferior_lateral_ventricle", "thalamus",
-    "caudate_nucleus", "putamen", "globus_pallidus", "hippocampus", "amygdala", "nucleus_accumbens",
-    "ventral_diencephalon", "cerebellar_cortex", "cerebellar_white_matter", "eye",
+    "cerebral_cortex", "cerebral_white_matter", "lateral_ventricle", "inferior_lateral_ventricle",
+    "thalamus", "caudate_nucleus", "putamen", "globus_pallidus", "hippocampus", "amygdala",
+    "nucleus_accumbens", "ventral_diencephalon", "cerebellar_cortex", "cerebellar_white_matter", "eye",
 )  # fmt: skip
 _SINGLE_HEAD = ("skull", "cerebrospinal_fluid", "third_ventricle", "fourth_ventricle", "brainstem")
 
@@ -126,13 +118,15 @@ def body_ct(
     rng = np.random.default_rng([seed, 1])
     grid = _square_grid(spacing_mm, pixels, z_range_mm)
     subject = _person(grid, rng, phase)
+    paint_table(subject)
     muscle = paint_body(subject)
     paint_wall(subject, muscle)
     paint_muscles(subject, muscle)
     for paint in (
-        paint_shoulders, paint_lungs, paint_pelvic_floor, paint_hip_flexors, paint_ribs, paint_spine, paint_pelvis,
-        paint_heart, paint_great_vessels, paint_airways, paint_liver, paint_spleen, paint_kidneys, paint_adrenals,
-        paint_stomach, paint_pancreas, paint_gallbladder, paint_colon, paint_bladder, paint_small_bowel,
+        paint_shoulders, paint_lungs, paint_pelvic_floor, paint_hip_flexors, paint_ribs, paint_spine,
+        paint_pelvis, paint_heart, paint_great_vessels, paint_airways, paint_liver, paint_spleen,
+        paint_kidneys, paint_adrenals, paint_stomach, paint_pancreas, paint_gallbladder, paint_colon,
+        paint_bladder, paint_small_bowel,
     ):  # fmt: skip
         paint(subject)
     return _finished(subject, noise_hu)
@@ -190,7 +184,7 @@ def head_mr(
     """
     rng = np.random.default_rng([seed, 2])
     extent = [step * (size - 1) for step, size in zip(spacing_mm, shape, strict=True)]
-    grid = Grid(shape, spacing_mm, (-extent[2] / 2, 2 - extent[1] / 2, 90 - extent[0]))
+    grid = Grid(shape, spacing_mm, (-extent[2] / 2, 2 - extent[1] / 2, 98 - extent[0]))
     head = _head(grid, rng, contrast)
     for paint in (
         paint_head,
@@ -225,7 +219,8 @@ def _head(grid: Grid, rng: np.random.Generator, contrast: Contrast) -> Head:
     canvas.voxels[...] = tones["air"]
     return Head(
         canvas, rng, label_table(_SINGLE_HEAD, _PAIRED_HEAD), tones,
-        fine=smooth_field(grid, rng, 5.0, extent_mm=160), rough=smooth_field(grid, rng, 11.0, extent_mm=160),
-        coarse=smooth_field(grid, rng, 34.0, extent_mm=160), folds=smooth_field(grid, rng, 7.2, extent_mm=160),
-        atrophy=float(rng.uniform(0.0, 1.0)),
+        fine=smooth_field(grid, rng, 5.0, extent_mm=160),
+        rough=smooth_field(grid, rng, 11.0, extent_mm=160),
+        coarse=smooth_field(grid, rng, 34.0, extent_mm=160),
+        folds=smooth_field(grid, rng, 7.2, extent_mm=160), atrophy=float(rng.uniform(0.0, 1.0)),
     )  # fmt: skip
