@@ -181,5 +181,8 @@ def serve(registry: Registry | None = None) -> int:
 
 
 def main() -> None:
-    """`medreason engine` and `python -m napari_medreason.engine`."""
-    sys.exit(serve())
+    """`medreason engine` and `python -m napari_medreason.engine`; does not return."""
+    code = serve()
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(code)  # tearing down torch takes seconds, in which the viewer would wait to close

@@ -55,12 +55,6 @@ class Listener:
     def wait_for_text(self) -> None:
         assert self._heard_text.wait(PATIENCE), "no text came"
 
-    def wait_for_stage(self, stage: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while stage not in self.stages:
-            assert time.monotonic() < deadline, f"stage {stage} never came"
-            time.sleep(0.005)
-
     def _note(self, what: str) -> None:
         self.order.append(what)
         self.threads.add(threading.current_thread().name)

@@ -115,7 +115,7 @@ def stream_until_cancelled(on_text, cancelled) -> None:
 
 
 def slow_to_load() -> Fake:
-    time.sleep(3.0)
+    time.sleep(4.0)
     return Fake("slow-load")
 
 

@@ -122,11 +122,12 @@ def test_an_engine_that_does_not_stop_is_replaced_and_waiting_questions_are_aske
     assert viewer.client.pid != pid
     assert not _alive(pid)
     assert viewer.states == ["starting", "ready", "ended", "starting", "ready"]
+    assert len(_threads()) == 4  # the client's own, and three for the one process
 
 
 def test_loading_counts_as_answering_a_cancel(viewer, plane):
     heard = viewer.ask("where?", plane, model="slow-load")
-    heard.wait_for_stage("loading")
+    _wait_until(lambda: heard.stages.count("loading") == 3)
     pid = viewer.client.pid
     viewer.client.cancel(viewer.last_id)
     assert isinstance(heard.wait(), CancelledError)
@@ -344,7 +345,7 @@ def test_close_ends_process_threads_and_pipes(viewer, plane, words):
     assert len(heard.endings) == 1
     assert not viewer.client.running
     assert not _alive(pid)
-    assert [thread.name for thread in threading.enumerate() if "medreason" in thread.name] == []
+    assert _threads() == []
     assert _open_files() <= before
     viewer.client.close()
     with pytest.raises(EngineError, match="closed"):
@@ -421,6 +422,10 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("medreason-engine")]
 
 
 def _open_files() -> int:
