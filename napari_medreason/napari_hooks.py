@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from napari_medreason.core.volume import Volume
     from napari_medreason.layers import LayerDataTuple
 
-DEMO_SLICE = 45
-"""Axial slice of the synthetic CT that shows liver, spleen and stomach together."""
+DEMO_SLICE = 64
+"""Axial slice of the synthetic CT with liver, spleen, stomach and kidneys on it."""
 
 _FILES_TRIED = 200
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -80,7 +80,11 @@ def sample_ct() -> list[LayerDataTuple]:
 
 def sample_brain() -> list[LayerDataTuple]:
     """The synthetic MRI of a head, a NIfTI file."""
-    return read_layers(str(_samples().brain_file()))
+    from napari_medreason import io
+    from napari_medreason.layers import image_layer
+
+    # not by read_layers: the doubt whether this NIfTI file is CT or MR does not apply, we made it
+    return [image_layer(io.read(_samples().brain_file()))]
 
 
 def sample_real_slice() -> list[LayerDataTuple]:

@@ -44,11 +44,12 @@ class PromptState:
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where in a viewer a question was asked."""
+    """Where in a viewer a question was asked; notes: what was assumed about the image."""
 
     study: StudyRef
     image_name: str
     frame: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

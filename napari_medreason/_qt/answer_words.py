@@ -56,7 +56,7 @@ def provenance_text(answer: Answer) -> str:
     """Where an answer comes from and what was measured about it, for the line below the text."""
     provenance = answer.grounding.provenance
     lines = [_maker(answer, provenance), _circumstances(provenance)]
-    lines += [line for line in (provenance.evidence, *provenance.notes) if line]
+    lines += [line for line in (provenance.evidence, *provenance.notes, *answer.place.notes) if line]
     state = answer.state
     if state is not None and answer.position > 0:
         lines.append(f"Mask redrawn from your box and points by “{state.segmenter}”.")

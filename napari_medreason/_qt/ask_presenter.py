@@ -142,9 +142,9 @@ class AskPresenter:
         answer = self.session.get(answer_id)
         if answer is None or answer.state is None or not self._screen.has_layers(answer_id):
             return
-        box, points = self._screen.prompt(answer)
-        if (box, points) == (answer.state.box, answer.state.points):
+        if not self._is_moved(answer):
             return
+        box, points = self._screen.prompt(answer)
         self._stop_redraw(answer_id)
         if box is None and not points:
             self._view.show_status("Draw a box or a point inside the image to get a mask.")
@@ -209,8 +209,12 @@ class AskPresenter:
         return answer if mask is None else answer.painted(mask)
 
     def undo(self, answer_id: str) -> None:
-        """Bring the former box, points and mask of an answer back."""
-        self._step(answer_id, Answer.undone)
+        """Bring the former box, points and mask back; of a prompt without its mask yet, the shown one."""
+        self._step(answer_id, lambda answer: answer if self._is_moved(answer) else answer.undone())
+
+    def _is_moved(self, answer: Answer) -> bool:
+        state = answer.state
+        return state is not None and self._screen.prompt(answer) != (state.box, state.points)
 
     def redo(self, answer_id: str) -> None:
         """Bring undone box, points and mask forward again."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
-from napari_medreason import layers
+from napari_medreason import io, layers
 from napari_medreason._qt.prompt_watcher import PromptWatcher
 from napari_medreason.core.plane import AXES, Box, Plane, Point
-from napari_medreason.core.volume import Window
+from napari_medreason.core.volume import Volume, Window
 from napari_medreason.errors import QuestionError
 from napari_medreason.session import Answer, Place, PromptState
 
@@ -86,8 +86,11 @@ class ViewerLayers:
         window = Window(float(low), float(high))
         plane = layers.plane_of(data, study, displayed, window=window)
         transform = {name: getattr(image, name) for name in _TRANSFORM}
-        place = Place(study, image.name, displayed.frame)
-        return Look(plane, place, tuple(int(size) for size in data.shape), transform)
+        modality, notes = (plane.modality, ()) if plane.modality else _guessed_modality(data)
+        place = Place(study, image.name, displayed.frame, notes)
+        return Look(
+            replace(plane, modality=modality), place, tuple(int(size) for size in data.shape), transform
+        )
 
     def _point_data(self, image: Image) -> tuple[float, ...]:
         """The displayed position in the data of the image, also where the viewer's units differ."""
@@ -225,6 +228,15 @@ class ViewerLayers:
 
 def _ignore(_answer_id: str) -> None:
     """Until somebody listens."""
+
+
+def _guessed_modality(data: Any) -> tuple[str, tuple[str, ...]]:
+    """CT or MR for a layer of unknown origin, from at most some 64 x 64 x 64 of its voxels."""
+    sparse = tuple(slice(None, None, max(1, size // 64)) for size in data.shape[-3:])
+    frame = (0,) * max(0, data.ndim - 3)
+    sample = np.asarray(data[(*frame, *sparse)])
+    volume = io.guess_modality(Volume(np.atleast_3d(sample), np.eye(4), orientation_known=False))
+    return volume.modality, tuple(text.replace("The file", "The layer") for text in volume.warnings)
 
 
 def _own_order(order: tuple[int, ...], ndim: int) -> tuple[int, ...]:

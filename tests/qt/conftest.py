@@ -22,6 +22,11 @@ def make_volume(shape=(20, 48, 64), *, frames=0, modality="CT", name="trunk"):
 
 
 @pytest.fixture
+def volume_maker():
+    return make_volume
+
+
+@pytest.fixture
 def volume():
     return make_volume()
 

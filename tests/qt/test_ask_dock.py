@@ -306,3 +306,35 @@ def test_arrow_keys_bring_earlier_questions_back(dock, qtbot):
     for _ in range(3):
         qtbot.keyClick(box, Qt.Key.Key_Down)
     assert box.text() == "draft"
+
+
+def test_a_layer_from_elsewhere_is_asked_with_its_doubts_named(dock, qtbot):
+    viewer = dock._viewer
+    values = np.random.default_rng(1).integers(-1000, 400, size=(6, 30, 40)).astype(np.int16)
+    viewer.add_image(values, name="plain", scale=(3, 0.5, 0.5), units=("mm",) * 3)
+    mask, box, _ = ask_and_wait(dock, qtbot)
+    (answer,) = dock.presenter.session
+    assert answer.plane.grid.orientation is None
+    assert answer.plane.modality == "CT"
+    assert answer.plane.grid.spacing == pytest.approx((0.5, 0.5))
+    assert "does not say CT or MR" in dock.view.provenance.text()
+    assert "no patient left or right" in dock.view.provenance.text()
+    assert mask.data.shape == values.shape
+    np.testing.assert_allclose(box.scale, (3, 0.5, 0.5))
+
+
+def test_frames_of_a_4d_study_are_asked_one_by_one(dock, qtbot, volume_maker):
+    from napari.layers import Layer
+
+    from napari_medreason import layers
+
+    viewer = dock._viewer
+    viewer.layers.clear()
+    viewer.add_layer(Layer.create(*layers.image_layer(volume_maker((6, 30, 40), frames=3))))
+    viewer.dims.set_current_step(0, 2)
+    viewer.dims.set_current_step(1, 4)
+    mask, _, _ = ask_and_wait(dock, qtbot)
+    used = np.argwhere(np.asarray(mask.data))
+    assert set(used[:, 0]) == {2}
+    assert set(used[:, 1]) == {4}
+    assert "frame 2" in dock.view.answers.item(0).text()
