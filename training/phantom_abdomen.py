@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 
 from .phantom_chest import diaphragm_height, paint_hollow, paint_inside
@@ -216,30 +218,33 @@ def paint_small_bowel(subject: Subject) -> None:
 
 
 def _winding_paths(rng: np.random.Generator, step_mm: float) -> list[list[tuple[float, float, float]]]:
-    """Paths that together visit every node of a lattice in the lower abdomen once, turning at random."""
-    axes = [np.arange(low, high, step_mm) for low, high in ((-74, 78), (-72, 0), (-205, -54))]
-    lattice = {
-        (i, j, k) for i in range(len(axes[0])) for j in range(len(axes[1])) for k in range(len(axes[2]))
+    """Paths that together visit every node of a lattice in the abdomen once, turning at random."""
+    axes = [np.arange(low, high, step_mm).tolist() for low, high in ((-74, 78), (-72, 0), (-205, -8))]
+    free = {
+        (i, j, k): (x, y, z)
+        for (i, x), (j, y), (k, z) in product(*(enumerate(axis) for axis in axes))
+        if abs(x) < 80 - 0.28 * max(0.0, -130 - z) and (z < -54 or (x > 12 and y < -10))
     }
-    free = {node for node in lattice if abs(axes[0][node[0]]) < 80 - 0.28 * max(0.0, -130 - axes[2][node[2]])}
     paths = []
     while free:
-        node = sorted(free)[int(rng.integers(len(free)))]
-        path = []
-        while True:
-            free.discard(node)
-            path.append((float(axes[0][node[0]]), float(axes[1][node[1]]), float(axes[2][node[2]])))
-            ways = [
-                tuple(np.add(node, step))
-                for step in ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1))
-            ]
-            ways = [way for way in ways if way in free]
-            if not ways:
-                break
-            node = ways[int(rng.integers(len(ways)))]
+        path = _random_walk(free, rng)
         if len(path) > 2:
             paths.append(path)
     return paths
+
+
+def _random_walk(
+    free: dict[tuple[int, int, int], tuple[float, float, float]], rng: np.random.Generator
+) -> list[tuple[float, float, float]]:
+    """Places along a walk over free neighbours until there is none; they are taken out of `free`."""
+    ways = list(free)
+    path = []
+    while ways:
+        i, j, k = ways[int(rng.integers(len(ways)))]
+        path.append(free.pop((i, j, k)))
+        around = ((i + 1, j, k), (i - 1, j, k), (i, j + 1, k), (i, j - 1, k), (i, j, k + 1), (i, j, k - 1))
+        ways = [node for node in around if node in free]
+    return path
 
 
 def _paint_loop(subject: Subject, loop: Tube) -> None:

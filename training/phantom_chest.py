@@ -79,7 +79,7 @@ def _paint_lung_vessels(subject: Subject) -> None:
         ):
             start = (sign * 34, 12, 192)
             heading = (sign * direction[0], direction[1], direction[2])
-            for piece in branches(rng, start, heading, radius=5.0, generations=5):
+            for piece in branches(rng, start, heading, radius=5.0, generations=6):
                 paint_inside(subject, piece, label, 35.0)
 
 

@@ -62,8 +62,9 @@ class Head:
         if (structure, "") in self.labels:
             labels[shape < 0] = self.labels[structure, ""]
             return
-        labels[(shape < 0) & (region.x >= 0)] = self.labels[structure, "left"]
-        labels[(shape < 0) & (region.x < 0)] = self.labels[structure, "right"]
+        to_left = region.of(self.canvas.x)  # not region.x, which is mirrored for right halves
+        labels[(shape < 0) & (to_left >= 0)] = self.labels[structure, "left"]
+        labels[(shape < 0) & (to_left < 0)] = self.labels[structure, "right"]
 
     def halves(
         self, low: tuple[float, float, float], high: tuple[float, float, float]
@@ -172,7 +173,7 @@ def paint_orbits(head: Head) -> None:
             muscle = capsule(half, (33 + across, -58, -37 + up), (17, -22, -29), (2.4, 1.6))
             head.paint(half, muscle, "muscle")
         globe = ellipsoid(half, (33, -64, -37), (12.2, 12.2, 12.2))
-        head.paint(half, globe - 1.4, "skin", "eye")
-        head.paint(half, globe, "eye", "eye")
+        head.paint(half, globe - 1.4, "skin", "eyeball")
+        head.paint(half, globe, "eye", "eyeball")
         lens = ellipsoid(half, (33 + 0.1 * turn, -72, -37), (4.6, 2.6, 4.6))
-        head.paint(half, lens, "lens", "eye")
+        head.paint(half, lens, "lens", "eyeball")

@@ -66,7 +66,7 @@ _BLOOD: Mapping[str, tuple[float, float, float]] = {
 _PAIRED_HEAD = (
     "cerebral_cortex", "cerebral_white_matter", "lateral_ventricle", "inferior_lateral_ventricle",
     "thalamus", "caudate_nucleus", "putamen", "globus_pallidus", "hippocampus", "amygdala",
-    "nucleus_accumbens", "ventral_diencephalon", "cerebellar_cortex", "cerebellar_white_matter", "eye",
+    "nucleus_accumbens", "ventral_diencephalon", "cerebellar_cortex", "cerebellar_white_matter", "eyeball",
 )  # fmt: skip
 _SINGLE_HEAD = ("skull", "cerebrospinal_fluid", "third_ventricle", "fourth_ventricle", "brainstem")
 
