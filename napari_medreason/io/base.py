@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_medreason.core.volume import Volume
-from napari_medreason.errors import CancelledError
+from napari_medreason.errors import CancelledError, UnreadableImageError
 
 Progress = Callable[[int, int], None]
 """Receives (done, total) now and then, always from the thread that called `read`."""
@@ -70,6 +75,17 @@ class Format:
         default=None, repr=False
     )
     write: Callable[[Path, Volume], None] | None = field(default=None, repr=False)
+
+
+def allocate(shape: tuple[int, ...], dtype: type[np.generic], name: str) -> NDArray[Any]:
+    """An array that is not filled yet; UnreadableImageError when there is no memory for it."""
+    try:
+        return np.empty(shape, dtype)
+    except (MemoryError, ValueError) as error:
+        size = math.prod(shape) * np.dtype(dtype).itemsize / 2**30
+        raise UnreadableImageError(
+            f"{name} needs {size:.1f} GiB of memory, more than there is; crop the study or close programs"
+        ) from error
 
 
 def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:

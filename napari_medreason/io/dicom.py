@@ -8,7 +8,7 @@ from napari_medreason.core.volume import Volume
 from napari_medreason.errors import UnreadableImageError
 from napari_medreason.io.base import Format, ReadOptions, SeriesInfo
 from napari_medreason.io.dicom_headers import SUFFIXES, looks_like_dicom
-from napari_medreason.io.dicom_pixels import decode, value_warnings
+from napari_medreason.io.dicom_pixels import decode, value_warnings, values_calibrated
 from napari_medreason.io.dicom_series import Scan, Stack, left_out_warnings, scan, sibling_warnings
 from napari_medreason.io.modality import guess_modality
 
@@ -40,7 +40,7 @@ def read(path: Path, options: ReadOptions) -> Volume:
         modality=info.modality,
         name=f"{info.modality} series {info.number}" if info.number is not None else info.modality,
         orientation_known=grid.orientation_known,
-        calibrated=grid.calibrated and not grid.frames[0][0].pixels.look_up_table,
+        calibrated=grid.calibrated and values_calibrated(grid.frames[0][0]),
         series_uid=info.uid,
         warnings=warnings,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,14 +105,26 @@ def _by_position(images: list[FrameHeader]) -> tuple[tuple[tuple[FrameHeader, ..
     """Frames of slices, by position along the normal, and warnings about repeats."""
     groups = _positions(images)
     repeats = min(len(group) for group in groups)
-    ordered = [sorted(group, key=lambda image: image.order)[:repeats] for group in groups]
-    frames = tuple(tuple(group[n] for group in ordered) for n in range(repeats))
+    frames = _frames(groups, repeats, lambda image: image.order)
     warnings = []
     if left_out := len(images) - repeats * len(groups):
         warnings.append(INCOMPLETE.format(count=left_out, repeats=repeats))
-    if any(len({image.repeat for image in frame}) > 1 for frame in frames) and repeats > 1:
-        warnings.append(MIXED_FRAMES)
+    if repeats > 1 and _mixed(frames):
+        frames = _frames(groups, repeats, lambda image: (*image.repeat, *image.order))
+        warnings += [MIXED_FRAMES] if _mixed(frames) else []
     return frames, warnings
+
+
+def _frames(
+    groups: list[list[FrameHeader]], repeats: int, key: Callable[[FrameHeader], tuple[float, ...]]
+) -> tuple[tuple[FrameHeader, ...], ...]:
+    ordered = [sorted(group, key=key)[:repeats] for group in groups]
+    return tuple(tuple(group[n] for group in ordered) for n in range(repeats))
+
+
+def _mixed(frames: tuple[tuple[FrameHeader, ...], ...]) -> bool:
+    """Whether images of one frame differ in echo time, temporal position or b-value."""
+    return any(len({image.repeat for image in frame}) > 1 for frame in frames)
 
 
 def _positions(images: list[FrameHeader]) -> list[list[FrameHeader]]:

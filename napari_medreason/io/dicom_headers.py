@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from napari_medreason.io.base import first_bytes, has_suffix
 from napari_medreason.io.dicom_values import DAMAGED, FrameAttributes, first_item, whole_number, words
 
+NO_IMAGE = "DICOM without an image, such as a report, a plan or a DICOMDIR"
 SUFFIXES = (".dcm", ".dicom", ".ima")
 
 _TAGS: Final[tuple[str, ...]] = (
@@ -30,6 +31,7 @@ _TAGS: Final[tuple[str, ...]] = (
 
 _NO_IMAGES = {"SEG": "segmentation", "RTDOSE": "radiotherapy dose", "SM": "microscopy slide"}
 _DIRECTION_TOLERANCE = 0.02
+_MAX_FRAMES = 100_000
 _COMPONENTS = {"MAGNITUDE": "M", "PHASE": "P", "REAL": "R", "IMAGINARY": "I"}
 _KINDS = {"M", "P", "R", "I", "LOCALIZER", "WATER", "FAT", "IN_PHASE", "OUT_PHASE", "W", "F", "IP", "OP"}
 """Words from the third value of Image Type (0008,0008) on that tell pictures of one series apart."""
@@ -50,8 +52,8 @@ class StoredPixels:
     """How values are stored: (0028,0100), (0028,0101), (0028,0103), and what turns them into real ones.
 
     inverted: Photometric Interpretation (0028,0004) is MONOCHROME1. look_up_table: the real values
-    come from a Modality LUT (0028,3000), not from slope and intercept. transfer_syntax: (0002,0010), ""
-    where the file has no meta information.
+    come from a Modality LUT (0028,3000), not from slope and intercept. rescaled: the header gives slope
+    or intercept. transfer_syntax: (0002,0010), "" where the file has no meta information.
     """
 
     bits_stored: int
@@ -60,6 +62,7 @@ class StoredPixels:
     slope: float
     intercept: float
     look_up_table: bool = False
+    rescaled: bool = True
     transfer_syntax: str = ""
 
 
@@ -121,7 +124,7 @@ def _no_image_reason(header: Dataset) -> str:
     if "SOPClassUID" not in header and "Rows" not in header:
         return "not a DICOM file"
     if "Rows" not in header or "Columns" not in header:
-        return "DICOM without an image (such as a report, a plan or a DICOMDIR)"
+        return NO_IMAGE
     if (modality := str(header.get("Modality", ""))) in _NO_IMAGES:
         return _NO_IMAGES[modality]
     photometric = str(header.get("PhotometricInterpretation", "MONOCHROME2"))
@@ -130,7 +133,7 @@ def _no_image_reason(header: Dataset) -> str:
     if int(header.get("BitsAllocated") or 16) == 1:
         return "one-bit image"
     if "MOSAIC" in words(header.get("ImageType")):
-        return "Siemens mosaic (slices tiled into one image; export single slices or enhanced DICOM)"
+        return "Siemens mosaic, slices tiled into one image: export single slices or enhanced DICOM"
     return ""
 
 
@@ -144,8 +147,11 @@ def _frames(path: Path, header: Dataset) -> tuple[FrameHeader, ...]:
     shared = first_item(header, "SharedFunctionalGroupsSequence")
     per_frame: Sequence[Any] = header.get("PerFrameFunctionalGroupsSequence") or ()
     count = whole_number(header, "NumberOfFrames") or 1
-    if per_frame and len(per_frame) != count:
-        raise ValueError("the number of frames and their headers differ")
+    if count > _MAX_FRAMES or (per_frame and len(per_frame) != count):
+        raise ValueError("the number of frames is impossible, or not that of their headers")
+    if count > 1 and not per_frame:
+        # One position for many frames says nothing about where each of them lies.
+        header.pop("ImagePositionPatient", None)
     return tuple(
         _frame(path, n, series, FrameAttributes(header, shared, per_frame[n] if per_frame else None))
         for n in range(count)
@@ -190,6 +196,7 @@ def _stored_pixels(groups: FrameAttributes) -> StoredPixels:
         slope=slope or 1.0,
         intercept=intercept or 0.0,
         look_up_table=bool(header.get("ModalityLUTSequence")),
+        rescaled=slope is not None or intercept is not None,
         transfer_syntax=_transfer_syntax(header),
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_medreason.errors import UnreadableImageError
-from napari_medreason.io.base import ReadOptions
+from napari_medreason.io.base import ReadOptions, allocate
 from napari_medreason.io.dicom_decoders import stored_frames
 from napari_medreason.io.dicom_grid import Grid
 from napari_medreason.io.dicom_headers import FrameHeader, StoredPixels
@@ -33,6 +33,7 @@ INVERTED = (
 SHOWN_INVERTED = (
     "The images ask to be shown with high values as black (MONOCHROME1); the calibrated values are unchanged."
 )
+NOT_HOUNSFIELD = "These CT images give no rescale to Hounsfield units; grey values are not calibrated."
 LOOK_UP_TABLE = (
     "The images come with a look-up table for their values (Modality LUT), which is not applied; "
     "grey values are not calibrated."
@@ -61,7 +62,7 @@ def decode(grid: Grid, options: ReadOptions) -> NDArray[np.generic]:
     first = grid.frames[0][0]
     shape = (len(grid.frames), len(grid.frames[0]), *first.shape)
     for dtype in (np.int16, np.float32) if _may_fit(grid) else (np.float32,):
-        values = np.empty(shape, dtype)
+        values = allocate(shape, dtype, first.path.name)
         try:
             _decode_into(values, grid, options)
         except _DoesNotFitError:
@@ -79,7 +80,16 @@ def value_warnings(grid: Grid) -> tuple[str, ...]:
         found.append(SHOWN_INVERTED if first.series.modality in _KEEPS_VALUES else INVERTED)
     if first.pixels.look_up_table:
         found.append(LOOK_UP_TABLE)
+    elif not values_calibrated(first):
+        found.append(NOT_HOUNSFIELD)
     return tuple(found)
+
+
+def values_calibrated(image: FrameHeader) -> bool:
+    """False where a look-up table is not applied, or unsigned CT values come without a rescale."""
+    pixels = image.pixels
+    raw_ct = image.series.modality == "CT" and not pixels.rescaled and not pixels.signed
+    return not (pixels.look_up_table or raw_ct)
 
 
 def _may_fit(grid: Grid) -> bool:

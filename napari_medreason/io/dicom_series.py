@@ -16,7 +16,7 @@ import numpy as np
 from napari_medreason.errors import UnreadableImageError
 from napari_medreason.io.base import ReadOptions, SeriesInfo
 from napari_medreason.io.dicom_grid import Grid, arrange
-from napari_medreason.io.dicom_headers import FrameHeader, looks_like_dicom, read_frames, series_of
+from napari_medreason.io.dicom_headers import NO_IMAGE, FrameHeader, looks_like_dicom, read_frames, series_of
 
 _SCAN_THREADS = 4
 """Headers are small; more than one thread pays on network drives."""
@@ -104,17 +104,23 @@ def _nothing(path: Path, left_out: Counter[str]) -> str:
 
 
 def _counted(left_out: Counter[str]) -> str:
-    return ", ".join(f"{count} times {what}" for what, count in left_out.most_common())
+    return ", ".join(
+        f"{what} ({count} {'file' if count == 1 else 'files'})" for what, count in left_out.most_common()
+    )
 
 
 def left_out_warnings(left_out: Counter[str]) -> tuple[str, ...]:
-    """One sentence about files that were passed over."""
-    return (f"Files left out: {_counted(left_out)}.",) if left_out else ()
+    """One sentence about images that were passed over; reports, plans and DICOMDIR go without saying."""
+    images = Counter({what: count for what, count in left_out.items() if what != NO_IMAGE})
+    return (f"Left out: {_counted(images)}.",) if images else ()
 
 
 def sibling_warnings(path: Path, series_uid: str) -> tuple[str, ...]:
     """One sentence when a single file was opened and more of its series lies in the same folder."""
-    siblings = [file for file in islice(path.parent.iterdir(), _MAX_SIBLINGS) if file != path]
+    try:
+        siblings = [file for file in islice(path.parent.iterdir(), _MAX_SIBLINGS) if file != path]
+    except OSError:
+        return ()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         count = sum(series_of(file) == series_uid for file in siblings if _is_candidate(file))

@@ -22,7 +22,7 @@ from napari_medreason.core.geometry import RAS_FROM_LPS
 from napari_medreason.core.volume import Volume
 from napari_medreason.errors import ExportError, UnreadableImageError
 from napari_medreason.io.atomic import replace_file
-from napari_medreason.io.base import Format, ReadOptions, first_bytes, has_suffix
+from napari_medreason.io.base import Format, ReadOptions, allocate, first_bytes, has_suffix
 from napari_medreason.io.gzip_size import check_data_size
 from napari_medreason.io.modality import guess_modality
 from napari_medreason.io.nifti_header import geometry
@@ -153,6 +153,10 @@ def _voxels(image: Any, shape: tuple[int, ...], name: str) -> NDArray[np.generic
     """(k, j, i) or (frame, k, j, i), C order, native byte order."""
     try:
         stored = np.asarray(image.dataobj.get_unscaled())
+    except MemoryError as error:
+        raise UnreadableImageError(
+            f"{name} is larger than the memory that is free; crop the study"
+        ) from error
     except _DAMAGED as error:
         raise UnreadableImageError(f"{name} is damaged or cut short; copy or download it again") from error
     voxels = stored.reshape(shape, order="F").transpose()
@@ -166,7 +170,7 @@ def _voxels(image: Any, shape: tuple[int, ...], name: str) -> NDArray[np.generic
 
 def _scaled(voxels: NDArray[np.generic], slope: float, inter: float) -> NDArray[np.float32]:
     """Slope x stored + inter in float64, kept as float32, one outer index at a time to save memory."""
-    result = np.empty(voxels.shape, np.float32)
+    result = allocate(voxels.shape, np.float32, "the image")
     for source, target in zip(voxels, result, strict=True):
         with np.errstate(over="ignore"):
             target[...] = source.astype(np.float64) * slope + inter

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +19,35 @@ from napari_medreason.core.volume import Volume
 from napari_medreason.errors import ExportError, UnreadableImageError
 from napari_medreason.io.base import Cancelled, Format, Progress, ReadOptions, SeriesInfo, has_suffix
 
+ENTRY_POINT_GROUP = "napari_medreason.formats"
+
+_log = logging.getLogger(__name__)
+
 
 @cache
 def formats() -> tuple[Format, ...]:
-    """Every module constant FORMAT of this package, in the order of the module names."""
+    """Every module constant FORMAT of this package, by module name, then those of installed packages.
+
+    Other packages name theirs in the entry-point group `napari_medreason.formats`; one that can't be
+    loaded is logged and left out.
+    """
     names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
     modules = [importlib.import_module(f"{package.__name__}.{name}") for name in names]
-    return tuple(module.FORMAT for module in modules if hasattr(module, "FORMAT"))
+    own = [module.FORMAT for module in modules if hasattr(module, "FORMAT")]
+    return (*own, *_third_party())
+
+
+def _third_party() -> Iterator[Format]:
+    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: (point.name, point.value)):
+        try:
+            found = point.load()
+        except (ImportError, AttributeError) as error:
+            _log.warning("format %s (%s) can't be used: %s", point.name, point.value, error)
+            continue
+        if isinstance(found, Format):
+            yield found
+        else:
+            _log.warning("format %s (%s) is no Format object", point.name, point.value)
 
 
 def read(
@@ -48,14 +73,12 @@ def read(
 def list_series(
     path: str | Path, *, progress: Progress | None = None, cancelled: Cancelled | None = None
 ) -> tuple[SeriesInfo, ...]:
-    """The series at `path`, largest first, from headers alone; one entry for a single-image file."""
+    """The series at `path`, largest first, from headers alone; none for formats that hold one image."""
     path = Path(path)
     found = _format_of(path)
-    options = ReadOptions("", progress, cancelled)
-    if found.list_series is not None:
-        return found.list_series(path, options)
-    volume = found.read(path, options)
-    return (SeriesInfo("", volume.modality, None, volume.name, volume.shape_kji, volume.frame_count),)
+    if found.list_series is None:
+        return ()
+    return found.list_series(path, ReadOptions("", progress, cancelled))
 
 
 def write(path: str | Path, data: Volume | NDArray[np.generic], *, like: Volume | None = None) -> None:

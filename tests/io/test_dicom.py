@@ -356,11 +356,11 @@ def test_colour_is_refused_and_left_out_beside_grey(tmp_path, series_maker, ramp
 
     paths = series_maker(tmp_path / "a", ramp, np.eye(4), change=colour)
     assert "colour" in refusal(paths[0])
-    assert "4 times colour image" in refusal(tmp_path)
+    assert "colour image (4 files)" in refusal(tmp_path)
     series_maker(tmp_path / "b", ramp[:2], np.eye(4))
     volume = io.read(tmp_path)
     np.testing.assert_array_equal(volume.voxels, ramp[:2])
-    assert "4 times colour image" in said(volume)
+    assert "colour image (4 files)" in said(volume)
 
 
 def test_other_files_in_the_folder_do_not_matter(tmp_path, series_maker, ramp):
@@ -455,3 +455,60 @@ def test_memory_stays_below_twice_the_result(tmp_path, series_maker):
     tracemalloc.stop()
     np.testing.assert_array_equal(volume.voxels, stored)
     assert peak < 2.2 * stored.nbytes
+
+
+def test_ct_without_rescale_is_not_passed_off_as_hounsfield(tmp_path, series_maker, ramp):
+    def change(data, k):
+        del data.RescaleSlope, data.RescaleIntercept
+
+    series_maker(tmp_path / "raw", ramp.astype(np.uint16), np.eye(4), change=change)
+    volume = io.read(tmp_path / "raw")
+    assert not volume.calibrated
+    assert "Hounsfield" in said(volume)
+    series_maker(tmp_path / "signed", ramp - 1000, np.eye(4), change=change)
+    assert io.read(tmp_path / "signed").calibrated
+
+
+def test_diffusion_repeats_are_told_apart_where_numbers_do_not_help(tmp_path, series_maker, ramp):
+    for weighting in (0, 1000):
+
+        def change(data, k, weighting=weighting):
+            data.DiffusionBValue = float(weighting)
+            data.InstanceNumber = 1 + k + (4 if (weighting == 0) == (k % 2 == 0) else 0)
+
+        folder = tmp_path / str(weighting)
+        series_maker(folder, ramp + weighting, np.eye(4), series="1.2.3", modality="MR", change=change)
+    volume = io.read(tmp_path)
+    np.testing.assert_array_equal(volume.voxels, np.stack([ramp, ramp + 1000]))
+    assert volume.warnings == ()
+
+
+def test_frames_that_cannot_be_told_apart_are_named(tmp_path, series_maker, ramp):
+    for frame in range(2):
+
+        def change(data, k, frame=frame):
+            data.DiffusionBValue = float(1000 * frame + 10 * k)
+
+        folder = tmp_path / str(frame)
+        series_maker(folder, ramp, np.eye(4), series="1.2.3", modality="MR", change=change)
+    assert "one frame may mix them" in said(io.read(tmp_path))
+
+
+def test_an_absurd_number_of_frames_takes_no_memory(tmp_path, series_maker, ramp):
+    def change(data, k):
+        data.NumberOfFrames = 2_000_000_000
+
+    paths = series_maker(tmp_path, ramp[:1], np.eye(4), change=change)
+    assert "damaged" in refusal(paths[0])
+
+
+def test_many_frames_at_one_stated_position_are_taken_as_time(tmp_path, series_maker, ramp, set_pixels):
+    def change(data, k):
+        set_pixels(data, ramp)
+        data.NumberOfFrames = 4
+
+    path = series_maker(tmp_path, ramp[:1], np.eye(4), modality="XA", change=change)[0]
+    volume = io.read(path)
+    assert volume.voxels.shape == (4, 1, 5, 6)
+    assert not volume.orientation_known
+    assert "frames in time" in said(volume)
