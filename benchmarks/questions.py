@@ -55,9 +55,7 @@ def ask(client: EngineClient, plane: Plane, text: str) -> tuple[float, object]:
 
 def segment(client: EngineClient, plane: Plane, box: tuple[float, ...]) -> float:
     return waited(
-        lambda finish: client.segment(
-            plane, segmenter="embedded", box=box, on_result=finish, on_error=finish
-        )
+        lambda finish: client.segment(plane, segmenter="embedded", box=box, on_result=finish, on_error=finish)
     )[0]
 
 

@@ -1,0 +1,176 @@
+"""Longest time the viewer's event loop stands still while a question is answered.
+
+The same model answers once in the engine process and once in a napari `thread_worker` inside the
+viewer's process, each in a fresh viewer; a timer asks to run every 5 ms from sending the question to
+having its result. Adding the answer's layers is measured apart. Needs a display.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).parent))
+from table import milliseconds, print_table
+
+REPEATS = 8
+WAYS = {"engine": "engine process", "thread": "thread_worker in napari's process"}
+
+
+def measure(way: str) -> dict[str, list[float]]:
+    """Longest gaps between timer ticks and answer times of REPEATS questions, in seconds."""
+    if way == "thread":
+        import torch  # noqa: F401 - after an OpenGL context exists its import can crash on Mesa drivers
+
+    import napari
+    from napari.layers import Layer
+
+    from napari_medreason import layers, napari_hooks
+
+    viewer = napari.Viewer()
+    viewer.add_layer(Layer.create(*napari_hooks.sample_ct()[0]))
+    study = layers.study_of(viewer.layers[0])
+    asker = EngineAsker() if way == "engine" else ThreadAsker()
+    asker(plane_of(study, 0))  # loads the model, not measured
+    gaps, times = [], []
+    for step in range(1, REPEATS + 1):
+        with Ticks() as ticks:
+            begin = time.perf_counter()
+            grounding = asker(plane_of(study, step))
+            times.append(time.perf_counter() - begin)
+        gaps.append(ticks.longest)
+    begin = time.perf_counter()
+    for entry in layers.answer_layers(grounding, study, "answer"):
+        viewer.add_layer(Layer.create(*entry))
+    added = time.perf_counter() - begin
+    asker.close()
+    viewer.close()
+    return {"gaps": gaps, "times": times, "layers": [added]}
+
+
+def plane_of(study, step: int):
+    from napari_medreason.core.plane import cut
+    from napari_medreason.core.volume import default_window
+    from napari_medreason.napari_hooks import DEMO_SLICE
+
+    return cut(study.volume, "axial", DEMO_SLICE + step, default_window(study.volume))
+
+
+class Ticks:
+    """Counts on the event loop: the longest time between two runs of a 5 ms timer."""
+
+    def __enter__(self):
+        from qtpy.QtCore import Qt, QTimer
+
+        self.longest, self._last = 0.0, time.perf_counter()
+        self._timer = QTimer()
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self._tick)
+        self._timer.start(5)
+        return self
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.longest, self._last = max(self.longest, now - self._last), now
+
+    def __exit__(self, *_: object) -> None:
+        self._tick()
+        self._timer.stop()
+
+
+class EngineAsker:
+    """Asks the engine process, as the dock does."""
+
+    def __init__(self) -> None:
+        from napari_medreason._qt.engine_bridge import EngineBridge
+
+        self.bridge = EngineBridge()
+
+    def __call__(self, plane):
+        from napari_medreason import models
+        from napari_medreason.core.question import Question
+
+        return wait_for(
+            lambda done: self.bridge.ask(
+                Question("Where is the liver?", plane),
+                model=models.default(),
+                on_text=lambda _: None,
+                on_progress=lambda *_: None,
+                on_result=done,
+                on_error=done,
+            )
+        )
+
+    def close(self) -> None:
+        self.bridge.close()
+
+
+class ThreadAsker:
+    """Runs the same model in a napari worker thread of this process."""
+
+    def __init__(self) -> None:
+        from napari_medreason import models
+
+        self.model = models.create(models.default())
+
+    def __call__(self, plane):
+        from napari.qt.threading import create_worker
+
+        from napari_medreason.core.question import Question
+
+        def answer():
+            return self.model.ask(
+                Question("Where is the liver?", plane), on_text=lambda _: None, cancelled=lambda: False
+            )
+
+        def start(done) -> None:
+            self.worker = create_worker(answer, _connect={"returned": done, "errored": done})
+
+        return wait_for(start)
+
+    def close(self) -> None:
+        self.model.close()
+
+
+def wait_for(start):
+    """Run the event loop until the request that `start` sends has its result."""
+    from qtpy.QtCore import QEventLoop
+
+    loop, kept = QEventLoop(), []
+
+    def done(value: object) -> None:
+        kept.append(value)
+        loop.quit()
+
+    start(done)
+    loop.exec()
+    if isinstance(kept[0], Exception):
+        raise kept[0]
+    return kept[0]
+
+
+def main() -> None:
+    rows = []
+    for way, name in WAYS.items():
+        run = subprocess.run([sys.executable, __file__, way], capture_output=True, text=True, check=True)
+        result = json.loads(run.stdout.splitlines()[-1])
+        rows.append(
+            (
+                name,
+                milliseconds(max(result["gaps"])),
+                milliseconds(median(result["gaps"])),
+                milliseconds(median(result["times"])),
+                milliseconds(result["layers"][0]),
+            )
+        )
+    header = ("model runs in", f"longest gap of {REPEATS}", "median gap", "median answer", "adding layers")
+    print_table(header, rows)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(json.dumps(measure(sys.argv[1])))
+    else:
+        main()
