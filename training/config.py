@@ -19,6 +19,7 @@ class EmbeddedConfig:
     expert: "brain_mr" or "body_ct". images: how many images the schedule is made for.
     minutes: the run stops after this much time, 0 for no limit; the same command goes on later.
     size, pixel_mm: side of the square training slice in pixels, and the pixel's size.
+    strongest: strength of the changes to images that the schedule reaches at half time, 0 to 1.
     real: names of labelled scans used (body_ct). phantom_seeds: first and last seed of the
     phantoms; seeds from 10000 on belong to samples and tests. phantom_share, other_share: share of
     images from phantoms, and (brain_mr) from MR scans of other body parts.
@@ -35,6 +36,7 @@ class EmbeddedConfig:
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.02
     average_decay: float = 0.998
+    strongest: float = 1.0
     real: tuple[str, ...] = ()
     phantom_seeds: tuple[int, int] = (1, 24)
     phantom_share: float = 0.15

@@ -165,7 +165,7 @@ def training_step(run: Run) -> dict[str, float]:
     """One optimiser step on one batch; returns the losses."""
     run.step += 1
     generator = seeded(run.config.seed, run.step)
-    strength = min(1.0, 0.2 + 1.6 * run.progress)
+    strength = run.config.strongest * min(1.0, 0.2 + 1.6 * run.progress)
     batch = run.source.batch(run.config.batch, strength, generator)
     for group in run.optimiser.param_groups:
         group["lr"] = run.config.learning_rate * rate_factor(run.step, run.progress)
