@@ -34,15 +34,21 @@ def noun_phrase(structure: str, side: str = "") -> tuple[str, bool]:
     item = structures().get(structure)
     if item is None:
         return structure, False
-    if item.paired and side == "both":
+    if side == "both":
         return _both(item)
     plural = item.plural == item.name
-    sided = f"{side} {item.name}" if item.paired and side in ("left", "right") else item.name
-    if item.article == "a" and not plural:
-        return f"{_a_or_an(sided)} {sided}", False
-    if item.paired and not side and not plural and item.plural:
-        return f"{_a_or_an(sided)} {sided}", False
-    return (f"the {sided}" if item.article else sided), plural
+    if side and item.is_finding:
+        return f"{_with_article(item, item.name)} on the {side}", plural
+    name = f"{side} {item.name}" if item.paired and side else item.name
+    if item.paired and not side and item.plural and not plural:
+        return f"{_a_or_an(name)} {name}", False
+    return _with_article(item, name), plural
+
+
+def _with_article(item: Structure, name: str) -> str:
+    if item.article == "a" and item.plural != item.name:
+        return f"{_a_or_an(name)} {name}"
+    return f"the {name}" if item.article else name
 
 
 def found_answer(
@@ -69,9 +75,7 @@ def found_answer(
 
 def absent_answer(structure: str, *, axis: str, side: str = "") -> str:
     """One sentence for a structure that was looked for and not seen; arguments as for `found_answer`."""
-    words, plural = noun_phrase(structure, "" if side == "both" else side)
-    if side == "both":
-        words, plural = noun_phrase_plural(structure)
+    words, plural = _all_of(structure) if side in ("", "both") else noun_phrase(structure, side)
     return f"{_capital(words)} {_verb(plural)} not seen on this {axis} slice."
 
 
@@ -90,30 +94,33 @@ def unknown_answer(asked: str, suggestions: Sequence[str]) -> str:
 
 def outside_answer(structure: str, *, side: str = "") -> str:
     """One sentence for an image that does not look like the body part where the structure lies."""
-    words, plural = noun_phrase(structure, side)
+    words, plural = _all_of(structure) if side in ("", "both") else noun_phrase(structure, side)
     item = structures().get(structure)
     region = _REGION_WORDS[item.region] if item else ""
     where = f"the {region}" if region else "the expected body part"
     return f"This image does not look like {where}, so {words} {'were' if plural else 'was'} not looked for."
 
 
-def noun_phrase_plural(structure: str) -> tuple[str, bool]:
-    """Words for all of a structure: "the kidneys", True."""
+def _all_of(structure: str) -> tuple[str, bool]:
+    """Words for a structure on whichever side: "the kidneys", True."""
     item = structures().get(structure)
-    if item is None or not item.plural:
+    if item is None or item.is_finding or not (item.paired and item.plural):
         return noun_phrase(structure)
     return f"the {item.plural}", True
 
 
 def _both(item: Structure) -> tuple[str, bool]:
-    if item.plural and item.plural != item.name:
+    if item.is_finding and item.plural:
+        return f"{item.plural} on both sides", True
+    if item.paired and item.plural and item.plural != item.name:
         return f"both {item.plural}", True
-    return f"the {item.name} on both sides", item.plural == item.name
+    name = f"the {item.name}" if item.article else item.name
+    return (f"{name} on both sides" if item.paired or item.is_finding else name), item.plural == item.name
 
 
 def _a_or_an(words: str) -> str:
-    silent_or_vowel = words[0].lower() in "aeio" or words.startswith(("ul", "um", "un"))
-    return "an" if silent_or_vowel and not words.startswith(("uni", "eu")) else "a"
+    sounds_like_you = words.lower().startswith(("uni", "use", "ure", "uri", "ute", "eu"))
+    return "an" if words[0].lower() in "aeiou" and not sounds_like_you else "a"
 
 
 def _capital(words: str) -> str:

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Literal
 
 from napari_medreason.core.anatomy import Structure, structures
-from napari_medreason.core.question_words import Word, content_stems, split
+from napari_medreason.core.question_words import PLACE_ROOTS, Word, content_stems, split
 
 LEAST_SHARE = 0.62
 """Share of the question's word weight that a structure must explain."""
-LEAST_WEIGHT = 4.0
+LEAST_WEIGHT = 3.5
 """Word weight that must match at least, so that one everyday word names nothing."""
+LEAST_OWN_WEIGHT = 2.0
+"""Of that, the least weight beyond words of place and of the structures that the question names."""
 LEAST_LEAD = 0.1
 """Lead in share over the next structure; with less the question is ambiguous."""
-_PAIR_BONUS = 0.15
+_PAIR_BONUS = 0.25
 """Added to the share when words that stand together in the question do so in the table too."""
+_VERB_BONUS = 0.12
+"""Added to the share when the question holds the verb that `function` begins with."""
 _SIDE_WEIGHT = 0.5
 """Weight of left and right, which seldom say what a structure is."""
+_FINDING_HANDICAP = 0.2
+"""Taken from the share of findings: questions about a function mostly mean healthy anatomy."""
 _COMMON = 15
 """A word that the table does not hold weighs as much as one that this many structures share."""
 
@@ -38,15 +44,13 @@ class DescribedStructure:
 
 @dataclass(frozen=True)
 class _Profile:
-    """Word roots that describe one structure."""
+    """Word roots that describe one structure; `roots` also holds those of its name and kind."""
 
     function: frozenset[str]
     look: frozenset[str]
-    pairs: frozenset[tuple[str, str]]
-
-    @property
-    def roots(self) -> frozenset[str]:
-        return self.function | self.look
+    roots: frozenset[str]
+    verb: str
+    pairs: frozenset[frozenset[str]]
 
 
 @cache
@@ -55,16 +59,18 @@ def _profiles() -> Mapping[str, _Profile]:
 
 
 def _profile(item: Structure) -> _Profile:
-    function, description, place = (
-        content_stems(split(text)) for text in (item.function, item.description, item.place)
+    function, description, place, name = (
+        content_stems(split(text))
+        for text in (item.function, item.description, item.place, f"{item.name} {item.super_category}")
     )
+    look = frozenset(description + place)
     pairs = _pairs(function) | _pairs(description) | _pairs(place)
-    return _Profile(frozenset(function), frozenset(description + place), pairs)
+    return _Profile(frozenset(function), look, look.union(function, name), function[0], pairs)
 
 
-def _pairs(roots: tuple[str, ...]) -> frozenset[tuple[str, str]]:
-    """Roots that follow each other with at most one in between."""
-    return frozenset((*pairwise(roots), *zip(roots, roots[2:], strict=False)))
+def _pairs(roots: tuple[str, ...]) -> frozenset[frozenset[str]]:
+    """Roots that stand together, in any order."""
+    return frozenset(map(frozenset, pairwise(roots)))
 
 
 @cache
@@ -75,29 +81,33 @@ def _weights() -> Mapping[str, float]:
     return weights | {"left": _SIDE_WEIGHT, "right": _SIDE_WEIGHT}
 
 
-def best_description(words: tuple[Word, ...], mentioned: Collection[str]) -> DescribedStructure | None:
+def best_description(
+    words: Sequence[Word], mentioned: Collection[str], naming: Collection[Word]
+) -> DescribedStructure | None:
     """The one structure whose function, look and place fit the words, None when none stands out.
 
-    mentioned: ids that the question names; they only say where the structure lies.
+    mentioned: ids that the question names, `naming` the words that do so; they only say where.
     """
     asked = content_stems(words)
     candidates = {id_: profile for id_, profile in _profiles().items() if id_ not in mentioned}
-    shares = {id_: _share(asked, profile) for id_, profile in candidates.items()}
+    shares = {id_: _share(asked, profile, id_) for id_, profile in candidates.items()}
     ranked = sorted(shares, key=lambda id_: (-shares[id_], -len(structures()[id_].members), id_))
     structure = ranked[0]
     profile = candidates[structure]
-    matched = [root for root in asked if root in profile.roots]
+    matched = frozenset(asked) & profile.roots
+    own = matched & (profile.function | profile.look) - PLACE_ROOTS - frozenset(content_stems(tuple(naming)))
     if (
         shares[structure] < LEAST_SHARE
         or shares[structure] - _next_share(ranked, shares) < LEAST_LEAD
         or _weight(matched) < LEAST_WEIGHT
+        or _weight(own) < LEAST_OWN_WEIGHT
     ):
         return None
-    function, look = (_weight(set(matched) & roots) for roots in (profile.function, profile.look))
+    by_function = _weight(matched & profile.function) >= _weight(matched & profile.look)
     return DescribedStructure(
         structure,
-        tuple(word for word in words if set(content_stems((word,))) & set(matched)),
-        "function" if function >= look else "description",
+        tuple(word for word in words if matched.intersection(content_stems((word,)))),
+        "function" if by_function else "description",
     )
 
 
@@ -111,12 +121,12 @@ def _weight(roots: Collection[str]) -> float:
     return sum(_weights().get(root, unseen) for root in roots)
 
 
-def _share(asked: tuple[str, ...], profile: _Profile) -> float:
-    """Weight of the asked roots that the profile holds, as a share of the weight of all, plus the bonus."""
+def _share(asked: tuple[str, ...], profile: _Profile, structure: str) -> float:
+    """Weight of the asked roots that the profile holds, as a share of the weight of all, plus the bonuses."""
     share = _weight([root for root in asked if root in profile.roots]) / max(_weight(asked), 1e-9)
-    asked_pairs = frozenset(pairwise(asked))
-    together = len(asked_pairs & profile.pairs) / max(len(asked_pairs), 1)
-    return share + _PAIR_BONUS * together
+    together = len(_pairs(asked) & profile.pairs) / max(len(asked) - 1, 1)
+    bonus = _PAIR_BONUS * together + _VERB_BONUS * (profile.verb in asked)
+    return share + bonus - _FINDING_HANDICAP * structures()[structure].is_finding
 
 
 def _next_share(ranked: list[str], shares: Mapping[str, float]) -> float:

@@ -8,7 +8,8 @@ from functools import cache
 from typing import Literal
 
 from napari_medreason.core.anatomy import structures
-from napari_medreason.core.question_words import ARTICLES, PART_NOUNS, Word, corrected, split, word_list
+from napari_medreason.core.question_words import ARTICLES, Word, split, word_list
+from napari_medreason.core.spelling import corrected
 
 Role = Literal["target", "inside", "beside", "not"]
 """target: asked for; inside: "in the X"; beside: "next to the X"; not: excluded ("not the X")."""
@@ -23,8 +24,12 @@ _BESIDE = word_list(
 )
 _INSIDE = word_list("of in on within inside for")
 _EXCLUDING = word_list("not except excluding minus instead rather")
+_DRAWING = word_list("draw trace circle line go box outline contour")
 _ALL = word_list("everything all anything nothing")
 _SIDES = word_list("left right")
+_BEFORE_NAMES = word_list(
+    "left right both upper lower inner outer top bottom front back middle whole entire two"
+)
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,12 @@ def _vocabulary_words() -> frozenset[str]:
 
 
 @cache
+def _single_words() -> frozenset[str]:
+    """Word forms that are a name or synonym on their own."""
+    return frozenset(key[0] for key in _phrases() if len(key) == 1)
+
+
+@cache
 def _protected_words() -> frozenset[str]:
     """Words of the table's own descriptions, never taken for a misspelling."""
     texts = (f"{item.function} {item.description} {item.place}" for item in structures().values())
@@ -123,10 +134,13 @@ def find_mentions(words: Sequence[Word]) -> tuple[Mention, ...]:
 
 
 def _spelled(word: Word) -> Word:
-    if word.form in _protected_words():
+    if word.form in _protected_words() or word.form in _vocabulary_words():
         return word
-    better = corrected(word.form, _vocabulary_words())
-    return word if better is None else replace(word, form=better, corrected=True)
+    for form in (f"{word.form}s", word.form) if word.plural else (word.form,):
+        better = corrected(form, _vocabulary_words(), _single_words())
+        if better is not None:
+            return replace(word, form=better, plural=word.plural and form == word.form, corrected=True)
+    return word
 
 
 def _longest(words: tuple[Word, ...]) -> Iterator[_Found]:
@@ -159,7 +173,7 @@ def _mention(words: tuple[Word, ...], found: tuple[_Found, ...], n: int) -> Ment
         _runs(words[match.start : match.end], match.words),
         "inside" if _says_where(found, n) else _role(words, found, n),
         "spelling" if misspelt else "name" if match.entry.is_name else "synonym",
-        plural=match.words[-1].plural,
+        plural=any(word.plural for word in match.words),
     )
 
 
@@ -184,18 +198,16 @@ def _role(words: tuple[Word, ...], found: tuple[_Found, ...], n: int) -> Role:
     before = [
         "",
         "",
-        "",
-        "",
-        *(word.form for word in words[:start] if word.form not in ("left", "right", "both")),
+        *(word.form for word in words[:start] if word.form not in _BEFORE_NAMES),
     ]
     last, previous = before[-1], before[-2]
     two_before = words[start - 2].form if start > 1 else ""
     if _excluded(last, previous):
         return "not"
+    if last == "around" and previous in _DRAWING:
+        return "target"
     if last in _BESIDE or (last == "of" and two_before in ("left", "right", "front")):
         return "beside"
-    if last == "of" and previous in PART_NOUNS:
-        return "inside" if before[-3] in _INSIDE and before[-4] else "target"
     return "inside" if last in _INSIDE and previous else "target"
 
 

@@ -16,7 +16,7 @@ from napari_medreason.core.anatomy import Structure, is_known, structures
 from napari_medreason.core.question_meaning import alikeness, best_description
 from napari_medreason.core.question_phrases import How, Mention, find_mentions
 from napari_medreason.core.question_side import Side, SideWord, side_between, side_words, without_false_sides
-from napari_medreason.core.question_words import Word, split
+from napari_medreason.core.question_words import PLACE_ROOTS, Word, content_stems, split
 
 Kind = Literal["locate", "presence", "describe"]
 MOST_SUGGESTIONS = 5
@@ -27,7 +27,7 @@ _KIND_OF_THING = (
 )
 _DESCRIBED = re.compile(
     rf"""\b(?:which|what)\ (?:\w+\ )?{_KIND_OF_THING}\b | \bwhat\ (?:\w+s|\w+\ up)\b
-    | \b{_KIND_OF_THING}\ (?:that|which|who|where|for|with|between|\w+ing)\b""",
+    | \b{_KIND_OF_THING}\ (?:that|which|who|where|for|with|between|we|responsible|\w+ing)\b""",
     re.VERBOSE,
 )
 _POLITE = re.compile(
@@ -115,35 +115,47 @@ def understand(text: str, known: Collection[str]) -> Understood:
     )
 
 
-def _targets(plain: str, words: tuple[Word, ...], mentions: Sequence[Mention]) -> list[Mention]:
+def _targets(plain: str, words: Sequence[Word], mentions: Sequence[Mention]) -> list[Mention]:
     """What is asked for: names, or else the structure described, or else an organ that only says where."""
-    table = structures()
     named = [mention for mention in mentions if mention.role == "target"]
-    of_kind = [m for m in named if table[m.structure].region == "body" and not table[m.structure].is_finding]
-    if not named or len(of_kind) == len(named) or _DESCRIBED.search(plain):
-        described = best_description(words, {mention.structure for mention in mentions})
-        if described is not None:
-            spans = tuple((word.start, word.end) for word in described.words)
-            return [Mention(described.structure, spans, "target", described.how)]
-        if _DESCRIBED.search(plain):
-            named = [mention for mention in named if mention not in of_kind] or named
-    return named or _only_places(plain, mentions)
+    kinds = [mention for mention in named if _is_kind_of_tissue(mention.structure)]
+    has_clause = _DESCRIBED.search(plain) is not None
+    if len(kinds) < len(named) and not has_clause:
+        return named
+    naming = [word for word in words if any(a <= word.start < b for m in mentions for a, b in m.spans)]
+    described = best_description(words, {mention.structure for mention in mentions}, naming)
+    if described is not None and (has_clause or len(described.words) > 1):
+        spans = tuple((word.start, word.end) for word in described.words)
+        return [Mention(described.structure, spans, "target", described.how)]
+    unexplained = set(content_stems(words)) - PLACE_ROOTS - set(content_stems(naming))
+    if unexplained or len(kinds) < len(named):
+        named = [mention for mention in named if mention not in kinds]
+    return named or _only_places(plain, mentions, bool(unexplained))
 
 
-def _only_places(plain: str, mentions: Sequence[Mention]) -> list[Mention]:
+def _is_kind_of_tissue(structure: str) -> bool:
+    """Whether it is a word for many things, such as "bone" or "vessel"."""
+    item = structures()[structure]
+    return item.region == "body" and not item.is_finding
+
+
+def _only_places(plain: str, mentions: Sequence[Mention], unexplained: bool) -> list[Mention]:
+    """What a question names only as a place, where nothing else in it can be what is asked for."""
     inside = [mention for mention in mentions if mention.role == "inside"]
-    if inside or not _PRESENCE.search(plain):
+    if inside and not unexplained:
         return inside[:1]
-    return [mention for mention in mentions if mention.role == "not"][:1]
+    excluded = [mention for mention in mentions if mention.role == "not"]
+    return excluded[:1] if _PRESENCE.search(plain) else []
 
 
 def _side_of(target: Mention, targets: Sequence[Mention], sides: Sequence[SideWord]) -> Side:
-    if not structures()[target.structure].paired:
+    item = structures()[target.structure]
+    if not (item.paired or item.is_finding):
         return ""
     low = max((mention.end for mention in targets if mention.end <= target.start), default=0)
     high = min((mention.start for mention in targets if mention.start >= target.end), default=10**9)
     side = side_between(sides, low, (target.start, target.end), high)
-    return side or ("both" if target.plural else "")
+    return side or ("both" if target.plural and item.paired else "")
 
 
 def _kind(lower: str, position: int) -> Kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,14 +22,15 @@ COMMAND_WORDS = word_list(
     """
     segment segmentation outline mask mark label annotate contour delineate draw highlight show
     display find locate location position point identify name give get see seen visible look looking
-    please could would can you me i we us want need like do does did is are was were be been being
-    am has have had there here where what which who whose whom how why when will shall should may
-    might must it its image picture slice scan plane view ct mri mr ray xray x patient person body
-    human organ structure area region part thing place spot side one tell describe explain detect
-    check any some no not none without also both and or but then than so just only exactly around
-    about as at by for from in into of off on onto out to up with s t bright dark shiny grey gray
-    white black light colour color coloured responsible called known anatomy anatomical located lie
-    lies found sit sits job function use used that's here's question
+    please help all every entire complete full could would two can you me i we us want need like do
+    does did is are was were be been being am has have had there here where what which who whose
+    whom how why when will shall should may might must it its image picture slice scan plane view ct
+    mri mr ray xray x patient person body human organ structure area region part thing place spot
+    side one tell describe explain detect check any some no not none without also both and or but
+    then than so just only exactly around about as at by for from in into of off on onto out to up
+    with s t bright dark shiny grey gray white black light colour color coloured responsible called
+    known anatomy anatomical located lie lies found sit sits job function use used that's here's
+    question
     """
 )
 """Words that say nothing about which structure is meant."""
@@ -38,7 +40,7 @@ PART_NOUNS = word_list(
     head tail body neck tip edge wall lobe pole dome border surface size shape volume mask outline
     contour boundary extent side half location position picture segmentation segment margin rest
     box appearance state look length width area diameter function job role purpose colour color
-    rim portion piece fragment slice
+    rim portion piece fragment slice loop
     """
 )
 """Nouns after which "of the X" still asks for X."""
@@ -57,31 +59,10 @@ _SAME_MEANING = {
     "near": "beside", "adjacent": "beside", "thorax": "chest",
     "liquid": "fluid", "water": "fluid", "purify": "clean", "cleanse": "clean", "beat": "pump",
     "protect": "shield", "guard": "shield",
+    "return": "carry", "drain": "carry", "supply": "feed",
     "recall": "memory", "remember": "memory", "memories": "memory", "urinate": "urine", "digestion": "digest",
     "backbone": "spine", "shaped": "shape", "oxygenate": "oxygen", "throughout": "around",
 }  # fmt: skip
-
-_REAL_WORDS = word_list(
-    """
-    above after along angle artist aside avoid basic beard begin being below blade bowl brown chair
-    chess chose clean clear close color colour colours could count course cover cross diver drive
-    early edges every extra false field final first front gland glands grain grand great green group
-    guess heard hears heavy hidden image images inner joint large later layer lever lived lives
-    liked lower lunch major minor model mouse mouth nerve never night normal notes often other outer
-    pains paint paper pasta patch phase place plain plane plate plaza point power price prime print
-    quick quiet rapid reach ready right river round route scale scan scope score serve shade shape
-    share sharp sheet shift shirt short sight skill slice small solid sound space spike spins split
-    spoon sport stage stair start state steak steel stick still store storm story strip style sugar
-    table taste teach their there these thing think third those thumb tight tired title toast today
-    total touch tower trace track train treat trial truck trust truth under unity until upper usual
-    value voice waist waste watch water where which while white whole whose woman world would wrong
-    young lovers letter better matter mother father brother number member people person picture
-    please pretty really second should similar simple single something special strong structure
-    system though through together turned visible vision window without wonder section session
-    mission region lesson season reason patient patients possible present
-    """
-)
-"""Ordinary words within a slip of a vocabulary word; they are never taken for a misspelling."""
 
 _IRREGULAR = {
     "vertebrae": "vertebra", "bronchi": "bronchus", "hippocampi": "hippocampus", "thalami": "thalamus",
@@ -94,10 +75,32 @@ _IRREGULAR = {
     "emboli": "embolus", "menisci": "meniscus", "patellae": "patella", "humeri": "humerus", "sacra": "sacrum",
     "sterna": "sternum", "putamina": "putamen", "globi": "globus", "pallidi": "pallidus", "radii": "radius",
     "ulnae": "ulna", "tali": "talus", "calcanei": "calcaneus", "rami": "ramus", "foramina": "foramen",
-    "conchae": "concha", "leaves": "leaf", "abscesses": "abscess", "masses": "mass", "viruses": "virus",
+    "cerebella": "cerebellum", "cerebra": "cerebrum", "hila": "hilum", "ilia": "ilium", "ilea": "ileum",
+    "jejuna": "jejunum", "duodena": "duodenum", "mediastina": "mediastinum", "ceca": "cecum",
+    "testes": "testis", "larynges": "larynx", "pharynges": "pharynx", "coccyges": "coccyx",
+    "pneumothoraces": "pneumothorax", "appendices": "appendix", "cervices": "cervix", "hiatuses": "hiatus",
+
+    "conchae": "concha", "leaves": "leaf", "halves": "half",
+    "calves": "calf", "abscesses": "abscess", "masses": "mass", "viruses": "virus",
 }  # fmt: skip
 
-_NO_PLURAL = frozenset({"pons", "lens", "biceps", "triceps", "quadriceps", "forceps", "diabetes"})
+_NO_PLURAL = frozenset(
+    {
+        "pons",
+        "lens",
+        "biceps",
+        "triceps",
+        "quadriceps",
+        "forceps",
+        "diabetes",
+        "achilles",
+        "pancreas",
+        "psoas",
+        "iliopsoas",
+        "atlas",
+        "canvas",
+    }
+)
 
 _AMERICAN = (
     ("haem", "hem"),
@@ -133,7 +136,7 @@ class Word:
 def split(text: str) -> tuple[Word, ...]:
     """The words and numbers of a text in order, without possessive endings."""
     plain = _plain(text)
-    return tuple(_word(match) for match in re.finditer(r"[a-z0-9]+(?:'s\b)?", plain))
+    return tuple(_word(match) for match in re.finditer(r"[a-z0-9\u00e6\u0153]+(?:'s\b)?", plain))
 
 
 def _plain(text: str) -> str:
@@ -144,7 +147,7 @@ def _plain(text: str) -> str:
 
 def _word(match: re.Match[str]) -> Word:
     raw = match.group().removesuffix("'s")
-    american = raw
+    american = raw.replace("\u00e6", "ae").replace("\u0153", "oe")
     for british, spelling in _AMERICAN:
         american = american.replace(british, spelling)
     form = singular(american)
@@ -156,7 +159,12 @@ def singular(word: str) -> str:
     """The singular of an English or Latin noun; a word that is not a plural comes back unchanged."""
     if word in _IRREGULAR:
         return _IRREGULAR[word]
-    if len(word) < 4 or word in _NO_PLURAL or word.endswith(("ss", "us", "is", "as", "aes")):
+    if (
+        len(word) < 4
+        or word in _NO_PLURAL
+        or word in COMMAND_WORDS
+        or word.endswith(("ss", "us", "is", "aes"))
+    ):
         return word
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
@@ -169,7 +177,7 @@ def singular(word: str) -> str:
 def stem(form: str) -> str:
     """A crude root: "filters" and "filtering" agree, and everyday words map to the table's."""
     word = _SAME_MEANING.get(form, form)
-    for ending, least in (("ing", 6), ("ion", 7), ("ive", 7), ("ed", 5), ("ly", 6), ("e", 4)):
+    for ending, least in (("ing", 6), ("ion", 7), ("ive", 7), ("ory", 7), ("ed", 5), ("ly", 6), ("e", 4)):
         if word.endswith(ending) and len(word) >= least:
             word = word.removesuffix(ending)
             break
@@ -181,7 +189,22 @@ def stem(form: str) -> str:
     return word[:-1] + "i" if word.endswith("y") else word
 
 
-def content_stems(words: tuple[Word, ...]) -> tuple[str, ...]:
+PLACE_ROOTS = frozenset(
+    map(
+        stem,
+        word_list(
+            """
+            top bottom front back middle end base apex left right inner outer beneath above beside inside
+            outside between next close around deep whole
+            """
+        )
+        | PART_NOUNS,
+    )
+)
+"""Roots of words that place something on or beside a structure, but don't tell structures apart."""
+
+
+def content_stems(words: Iterable[Word]) -> tuple[str, ...]:
     """Roots of the words that may say which structure is meant, each once."""
     return tuple(
         dict.fromkeys(
@@ -190,46 +213,3 @@ def content_stems(words: tuple[Word, ...]) -> tuple[str, ...]:
             if word.form not in COMMAND_WORDS and word.form not in ARTICLES and len(word.form) > 1
         )
     )
-
-
-def corrected(form: str, vocabulary: frozenset[str]) -> str | None:
-    """The one vocabulary word that `form` is a likely slip of, or None.
-
-    Only words of five letters and more, with the same first letter, that are no ordinary word: one
-    slip, or two from eight letters on. In a short word a changed consonant is not taken for a slip.
-    """
-    if len(form) < 5 or form in vocabulary or form in COMMAND_WORDS or form in _REAL_WORDS:
-        return None
-    limit = 2 if len(form) >= 8 else 1
-    near: dict[int, list[str]] = {}
-    for word in vocabulary:
-        if word[0] == form[0] and len(word) >= 5 and abs(len(word) - len(form)) <= limit:
-            distance = edit_distance(form, word)
-            if distance <= limit and not _changes_consonant(form, word):
-                near.setdefault(distance, []).append(word)
-    closest = near.get(min(near, default=0), [])
-    same_length = [word for word in closest if len(word) == len(form)]
-    unique = closest if len(closest) == 1 else same_length
-    return unique[0] if len(unique) == 1 else None
-
-
-def _changes_consonant(form: str, word: str) -> bool:
-    """Whether two short words of equal length differ by one consonant for another."""
-    if len(form) != len(word) or len(form) > 6:
-        return False
-    different = [(a, b) for a, b in zip(form, word, strict=True) if a != b]
-    return len(different) == 1 and not set(different[0]) <= set("aeiouy")
-
-
-def edit_distance(first: str, second: str) -> int:
-    """Insertions, deletions, changes and swaps of neighbours (Damerau 1964; optimal string alignment)."""
-    before_previous: list[int] = []
-    previous = list(range(len(second) + 1))
-    for row, a in enumerate(first, start=1):
-        current = [row]
-        for column, b in enumerate(second, start=1):
-            cost = min(previous[column] + 1, current[-1] + 1, previous[column - 1] + (a != b))
-            swapped = row > 1 and column > 1 and a == second[column - 2] and first[row - 2] == b
-            current.append(min(cost, before_previous[column - 2] + 1) if swapped else cost)
-        before_previous, previous = previous, current
-    return previous[-1]
