@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medreason import layers
@@ -66,6 +66,7 @@ def test_nothing_found_has_no_prompts_to_undo():
     assert answer.painted(mask_of(1)) is answer
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.sampled_from(["prompt", "undo", "redo"]), max_size=30))
 def test_undo_and_redo_walk_like_an_editor_does(actions):
     answer = answer_in(Session())

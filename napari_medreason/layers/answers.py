@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -167,9 +169,7 @@ def _point_style(label: AnswerLabel, features: dict[str, Any], pixels: int) -> d
     }
 
 
-def short_answer(grounding: Grounding, length: int = 48) -> str:
-    """The words drawn beside the box: the first sentence of the answer, cut at a word."""
-    sentence = grounding.answer.split(". ")[0].rstrip(".").strip()
-    if len(sentence) <= length:
-        return sentence
-    return sentence[:length].rsplit(" ", 1)[0].rstrip(",;: ") + " …"
+def short_answer(grounding: Grounding) -> str:
+    """The words drawn beside the box: the first clause of the answer, in at most two short lines."""
+    clause = re.split(r"[.,;:](?:\s|$)", grounding.answer.strip(), maxsplit=1)[0]
+    return "\n".join(textwrap.wrap(clause, width=26, max_lines=2, placeholder=" …"))
