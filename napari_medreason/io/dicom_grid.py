@@ -86,10 +86,11 @@ def arrange(images: Sequence[FrameHeader]) -> Grid:
 
 
 def _without_copies(images: Sequence[FrameHeader]) -> tuple[list[FrameHeader], list[str]]:
-    seen: dict[tuple[str, int], FrameHeader] = {}
+    # The position is part of the key because some anonymisers give every file the same instance UID.
+    seen: dict[tuple[object, ...], FrameHeader] = {}
     for number, image in enumerate(sorted(images, key=lambda entry: (str(entry.path), entry.frame_index))):
         uid = image.instance_uid or f"image {number}"
-        seen.setdefault((uid, image.frame_index), image)
+        seen.setdefault((uid, image.frame_index, image.position_lps), image)
     copies = len(images) - len(seen)
     return list(seen.values()), [COPIES.format(count=copies)] if copies else []
 

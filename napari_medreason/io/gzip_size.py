@@ -15,6 +15,8 @@ _CHUNK = 1 << 20
 
 def check_data_size(path: Path, needed: int, name: str) -> None:
     """UnreadableImageError when the (possibly gzipped) file at `path` holds fewer than `needed` bytes."""
+    if not path.is_file():
+        raise UnreadableImageError(f"{name} needs the file {path.name} beside it, which is missing")
     try:
         held = _held_bytes(path, needed)
     except (OSError, EOFError, zlib.error) as error:

@@ -186,7 +186,7 @@ def _stated_modality(path: Path) -> str:
     """Modality (0008,0060) from the JSON file beside a BIDS or dcm2niix image, or from a BIDS suffix."""
     try:
         entry = json.loads(path.with_name(_stem(path) + ".json").read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         entry = None
     stated = entry.get("Modality") if isinstance(entry, dict) else None
     if stated in ("CT", "MR"):

@@ -127,4 +127,6 @@ def _draw_letters(draw: ImageDraw.ImageDraw, orientation: tuple[str, str], size:
         (width // 2, 6, "ma"): OPPOSITE[bottom],
     }
     for (x, y, anchor), letter in places.items():
-        draw.text((x, y), letter, fill=_LETTER_COLOUR, font=font, anchor=anchor)
+        draw.text(
+            (x, y), letter, fill=_LETTER_COLOUR, font=font, anchor=anchor, stroke_width=2, stroke_fill="black"
+        )

@@ -269,6 +269,14 @@ def test_copies_are_used_once(tmp_path, series_maker, ramp):
     assert len(paths) == 4
 
 
+def test_slices_with_one_and_the_same_instance_uid_are_no_copies(tmp_path, series_maker, ramp):
+    def change(data, k):
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+
+    series_maker(tmp_path, ramp, np.eye(4), change=change)
+    np.testing.assert_array_equal(io.read(tmp_path).voxels, ramp)
+
+
 def test_a_missing_slice_is_named_with_the_error_it_causes(tmp_path, series_maker):
     stored = np.arange(5 * 4, dtype=np.int16).reshape(5, 2, 2)
     series_maker(tmp_path, stored, np.diag([1, 1, 2, 1.0]), positions=[0, 1, 2, 4, 5])

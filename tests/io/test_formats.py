@@ -113,3 +113,31 @@ def test_replace_file_names_what_is_wrong(tmp_path):
     with pytest.raises(ExportError, match="taken"), io.replace_file(tmp_path / "taken") as temporary:
         temporary.write_bytes(b"x")
     assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
+
+
+def test_formats_of_other_packages_are_found_and_broken_ones_left_out(monkeypatch, caplog):
+    from importlib.metadata import EntryPoint
+
+    from napari_medreason.io import registry
+
+    points = [
+        EntryPoint("good", "napari_medreason.io.picture:FORMAT", registry.ENTRY_POINT_GROUP),
+        EntryPoint("gone", "no_such_package.module:FORMAT", registry.ENTRY_POINT_GROUP),
+        EntryPoint("odd", "napari_medreason.io.base:ReadOptions", registry.ENTRY_POINT_GROUP),
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    registry.formats.cache_clear()
+    try:
+        assert [entry.name for entry in io.formats()].count("PNG or JPEG picture") == 2
+        assert len(io.formats()) == 5
+        assert "gone" in caplog.text
+        assert "odd" in caplog.text
+    finally:
+        registry.formats.cache_clear()
+
+
+def test_more_memory_than_there_is_gives_one_clear_line():
+    from napari_medreason.io.base import allocate
+
+    with pytest.raises(UnreadableImageError, match="GiB of memory"):
+        allocate((10**6, 10**6, 10**6), np.float32, "x.dcm")

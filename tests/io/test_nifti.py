@@ -235,6 +235,12 @@ def test_modality_comes_from_the_json_beside_the_image(tmp_path, ramp):
 # Damaged and refused
 
 
+def test_a_header_without_its_image_file_names_what_is_missing(tmp_path, ramp):
+    nib.save(nib.Nifti1Pair(ramp.T, np.eye(4)), tmp_path / "p.img")
+    (tmp_path / "p.img").unlink()
+    assert "p.img" in refusal(tmp_path / "p.hdr")
+
+
 def refusal(path: Path) -> str:
     with pytest.raises(UnreadableImageError) as caught:
         io.read(path)
