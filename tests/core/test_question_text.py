@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medreason.core.anatomy import structures
@@ -502,6 +502,7 @@ def test_unknown_structures_come_with_known_neighbours():
     assert understand("liver", []).suggestions == ()
 
 
+@settings(deadline=None)  # the vocabulary is read in the first example
 @given(st.text(max_size=120))
 def test_any_text_gives_a_valid_result(text):
     understood = asked(text)
@@ -514,6 +515,7 @@ def test_any_text_gives_a_valid_result(text):
 PAIRED = sorted(id_ for id_ in KNOWN if structures()[id_].paired)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(PAIRED), st.sampled_from(["left", "right"]), st.booleans())
 def test_side_words_do_not_change_the_structure(structure, side, before):
     name = structures()[structure].name
@@ -527,6 +529,7 @@ def swap(word: str, place: int) -> str:
     return word[:place] + word[place + 1] + word[place] + word[place + 2 :]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_two_swapped_letters_name_the_same_structure_or_none(data):
     name = structures()[data.draw(st.sampled_from(sorted(KNOWN)))].name
