@@ -145,7 +145,8 @@ def paint_fourth_ventricle(head: Head) -> None:
 def paint_cerebellum(head: Head) -> None:
     """Cerebellum with leaf-like folds on a branching core of white matter."""
     region = head.canvas.region((-58, 22, -78), (58, 112, 6))
-    half = Region(region.slices, np.abs(region.x), region.y, region.z)
+    flat_top = np.where(region.z > -36, (region.z + 36) * 0.72 - 36, region.z)
+    half = Region(region.slices, np.abs(region.x), region.y, flat_top)
     lobe = ellipsoid(half, (23, 61, -35), (29, 29, 25), (0, -10, 0))
     vermis = ellipsoid(half, (0, 59, -31), (13, 26, 24))
     surface = smooth_union(lobe, vermis, 8)
