@@ -1,0 +1,307 @@
+"""The embedded model on its shipped weights: what it finds, what it refuses, and what it says."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_medreason import models
+from napari_medreason.core.keypoints import is_degenerate
+from napari_medreason.core.plane import cut, slice_count
+from napari_medreason.core.question import Question
+from napari_medreason.core.volume import Volume, Window, default_window
+from napari_medreason.errors import CancelledError, ModelUnavailableError, QuestionError, WeightsError
+from napari_medreason.io import read
+from napari_medreason.models.embedded import answering
+from napari_medreason.models.embedded.experts import FOLDER, load_experts
+from napari_medreason.models.embedded.model import EmbeddedModel
+from napari_medreason.models.embedded.perception import Perceiver
+from napari_medreason_sample_data import brain_file, ct_folder, label_names, truth
+
+pytestmark = pytest.mark.skipif(
+    not (FOLDER / "body_ct.safetensors").exists(), reason="the embedded weights are not built yet"
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return EmbeddedModel(Perceiver())
+
+
+@pytest.fixture(scope="module")
+def trunk():
+    return read(ct_folder())
+
+
+@pytest.fixture(scope="module")
+def head():
+    return read(brain_file())
+
+
+@pytest.fixture(scope="module")
+def liver_slice(trunk):
+    """Axial slice with most liver in the sample's truth, and that truth."""
+    labels, value = _labels("ct", "liver")
+    index = int((labels.voxels == value).sum((1, 2)).argmax())
+    plane = cut(trunk, "axial", index, default_window(trunk))
+    return plane, cut(labels, "axial", index, Window(0, 1)).image == value
+
+
+def _labels(study, structure):
+    value = next(v for v, (name, _) in label_names(study).items() if name == structure)
+    return read(truth(study)), value
+
+
+def ask(model, text, plane, **hints):
+    return model.ask(Question(text, plane, **hints), on_text=lambda _: None, cancelled=lambda: False)
+
+
+def test_the_liver_of_the_sample_is_found_where_it_is(model, liver_slice):
+    plane, liver = liver_slice
+    said = []
+    answer = model.ask(Question("Where is the liver?", plane), on_text=said.append, cancelled=lambda: False)
+    assert answer.status == "found"
+    assert 2 * (answer.mask & liver).sum() / (answer.mask.sum() + liver.sum()) > 0.75
+    assert "liver" in answer.answer.lower()
+    assert said == [answer.answer]
+    assert answer.provenance.templated
+    assert answer.provenance.evidence.startswith("liver on CT")
+    assert len(answer.provenance.weights_sha256) == 64
+    assert 0.5 < answer.confidence <= 1
+
+
+def test_box_and_points_belong_to_the_mask(model, liver_slice):
+    answer = ask(model, "liver", liver_slice[0])
+    rows, columns = np.nonzero(answer.mask)
+    assert answer.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    assert not is_degenerate(answer.points)
+    assert all(answer.mask[int(y), int(x)] for x, y in answer.points)
+
+
+def test_the_same_question_gives_the_same_mask_and_the_image_is_read_once(liver_slice):
+    perceiver = Perceiver()
+    model = EmbeddedModel(perceiver)
+    first = ask(model, "liver", liver_slice[0])
+    seen = perceiver.perceive(liver_slice[0])
+    again = ask(model, "Show me the liver", liver_slice[0])
+    assert perceiver.perceive(liver_slice[0]) is seen
+    assert np.array_equal(first.mask, again.mask)
+    assert again.provenance.seconds.load == 0.0
+    assert first.provenance.seconds.load > 0.0
+
+
+@pytest.mark.parametrize(("side", "other"), [("left", "right"), ("right", "left")])
+def test_a_sided_question_is_answered_on_the_patients_side(model, trunk, side, other):
+    """On an axial plane the patient's left is on the right of the image."""
+    labels = read(truth("ct"))
+    values = {where: v for v, (name, where) in label_names("ct").items() if name == "lung"}
+    area = {where: (labels.voxels == value).sum((1, 2)) for where, value in values.items()}
+    index = int(np.minimum(area["left"], area["right"]).argmax())
+    plane = cut(trunk, "axial", index, default_window(trunk))
+    answer = ask(model, f"Where is the {side} lung?", plane)
+    true = cut(labels, "axial", index, Window(0, 1)).image
+    assert answer.status == "found"
+    assert side in answer.answer
+    assert (answer.mask & (true == values[side])).sum() > 10 * (answer.mask & (true == values[other])).sum()
+    image_side = ask(model, f"the lung on the {other} side of the image", plane)
+    assert np.array_equal(image_side.mask, answer.mask)
+    assert answering.IMAGE_AS_PATIENT in image_side.provenance.notes
+
+
+def test_sides_are_withheld_when_the_orientation_is_unknown(model, trunk):
+    stored = replace(trunk, orientation_known=False)
+    plane = cut(stored, "axial", slice_count(stored, "axial") * 7 // 10, default_window(stored))
+    answer = ask(model, "left lung", plane)
+    assert answering.SIDE_UNKNOWN in answer.provenance.notes
+    assert "left" not in answer.answer
+    assert "right" not in answer.answer.replace("bottom right", "").replace("top right", "")
+
+
+def test_an_organ_that_is_not_in_the_slice_is_absent(model, trunk):
+    labels = read(truth("ct"))
+    value = next(v for v, (name, _) in label_names("ct").items() if name == "urinary_bladder")
+    bladder = np.flatnonzero((labels.voxels == value).any((1, 2)))
+    far = 0 if bladder.min() > labels.voxels.shape[0] - bladder.max() else labels.voxels.shape[0] * 4 // 5
+    answer = ask(model, "urinary bladder", cut(trunk, "axial", int(far), default_window(trunk)))
+    assert answer.status == "absent"
+    assert "not seen" in answer.answer
+    assert answer.mask is None
+    assert answer.box is None
+
+
+def test_a_structure_of_the_other_expert_is_not_guessed(model, head):
+    plane = cut(head, "axial", slice_count(head, "axial") // 2, default_window(head))
+    answer = ask(model, "Where is the liver?", plane)
+    assert answer.status == "unknown"
+    assert "CT" in answer.answer
+
+
+def test_an_unknown_structure_lists_near_ones(model, liver_slice, head):
+    answer = ask(model, "Where is the prostate?", liver_slice[0])
+    assert answer.status == "unknown"
+    assert "urinary bladder" in answer.suggestions
+    assert "I know" in answer.answer
+    nonsense = ask(model, "flibbertigibbet", liver_slice[0])
+    assert nonsense.status == "unknown"
+    assert nonsense.suggestions
+
+
+def test_groups_are_unions_of_their_parts(model, head):
+    plane = cut(head, "axial", slice_count(head, "axial") * 6 // 10, default_window(head))
+    brain = ask(model, "brain", plane)
+    cortex = ask(model, "cerebral cortex", plane)
+    assert brain.status == "found"
+    assert brain.mask.sum() > cortex.mask.sum() > 0
+
+
+def test_a_description_by_function_is_understood_and_says_so(model, liver_slice):
+    answer = ask(model, "Which organ makes bile?", liver_slice[0])
+    assert answer.structure == "liver"
+    assert answer.status == "found"
+    assert any("function" in note for note in answer.provenance.notes)
+
+
+def test_air_is_outside_the_body(model):
+    air = Volume(np.full((3, 80, 80), -1000, np.int16), np.diag([3.0, 3, 5, 1]), modality="CT")
+    answer = ask(model, "liver", cut(air, "axial", 1, Window(-160, 240)))
+    assert answer.status == "outside"
+
+
+@pytest.mark.parametrize("modality", ["US", "CR", ""])
+def test_other_modalities_are_refused_in_words(model, liver_slice, modality):
+    answer = ask(model, "liver", replace(liver_slice[0], modality=modality))
+    assert answer.status == "outside"
+    assert answer.mask is None
+    assert "CT" in answer.answer
+    assert "MR" in answer.answer
+
+
+def test_a_picture_is_refused_in_words(model, liver_slice):
+    answer = ask(model, "liver", replace(liver_slice[0], calibrated=False))
+    assert answer.status == "outside"
+    assert "picture" in answer.answer
+
+
+def test_a_structure_hidden_by_the_window_is_flagged(model, liver_slice):
+    hidden = replace(liver_slice[0], window=Window(800, 2000))
+    assert answering.HIDDEN in ask(model, "liver", hidden).provenance.notes
+    assert answering.HIDDEN not in ask(model, "liver", liver_slice[0]).provenance.notes
+
+
+def test_holes_of_nan_do_not_spread(model, liver_slice):
+    image = liver_slice[0].image.copy()
+    image[:12] = np.nan
+    answer = ask(model, "liver", replace(liver_slice[0], image=image))
+    assert answer.status == "found"
+    assert np.isfinite(answer.confidence)
+
+
+def test_a_single_pixel_is_no_organ(model):
+    dot = Volume(np.full((1, 1, 1), 40, np.int16), np.eye(4), modality="CT")
+    answer = ask(model, "liver", cut(dot, "axial", 0, Window(-160, 240)))
+    assert answer.status in ("absent", "outside")
+
+
+def test_an_absurd_pixel_size_is_refused(model):
+    wide = Volume(np.zeros((2, 64, 64), np.int16), np.diag([900.0, 900, 5, 1]), modality="CT")
+    with pytest.raises(QuestionError, match="pixel size"):
+        ask(model, "liver", cut(wide, "axial", 0, Window(-160, 240)))
+
+
+def test_anisotropic_pixels_do_not_distort_the_answer(model, trunk, liver_slice):
+    plane, liver = liver_slice
+    thin = replace(trunk, voxels=trunk.voxels[:, ::2], affine=trunk.affine @ np.diag([1.0, 2, 1, 1]))
+    squeezed = cut(thin, "axial", plane.grid.index, plane.window)
+    answer = ask(model, "liver", squeezed)
+    assert answer.mask.shape == squeezed.grid.shape
+    half = liver[::2]
+    assert 2 * (answer.mask & half).sum() / (answer.mask.sum() + half.sum()) > 0.7
+
+
+def test_a_box_of_the_user_draws_the_mask(model, liver_slice):
+    plane, liver = liver_slice
+    columns = np.flatnonzero(liver.any(0))
+    middle = float(columns.mean())
+    answer = ask(model, "liver", plane, box=(float(columns[0]), 0.0, middle, float(liver.shape[0])))
+    whole = ask(model, "liver", plane)
+    assert not np.array_equal(answer.mask, whole.mask)
+    assert any("user" in note for note in answer.provenance.notes)
+
+
+def test_cancelled_before_the_start(model, liver_slice):
+    with pytest.raises(CancelledError):
+        model.ask(Question("liver", liver_slice[0]), on_text=lambda _: None, cancelled=lambda: True)
+
+
+def test_it_takes_no_adapter(model, tmp_path):
+    with pytest.raises(ModelUnavailableError, match="takes no adapter"):
+        model.load_adapter(tmp_path)
+
+
+def test_the_pair_answers_like_the_direct_model(liver_slice):
+    plane, liver = liver_slice
+    pair = models.create("embedded-pair")
+    answer = ask(pair, "Where is the liver?", plane)
+    assert answer.status == "found"
+    assert answer.provenance.templated
+    assert 2 * (answer.mask & liver).sum() / (answer.mask.sum() + liver.sum()) > 0.7
+    pair.close()
+
+
+def test_the_embedded_model_is_the_default():
+    infos = models.available()
+    assert [info.id for info in infos.values() if info.default] == ["embedded"]
+    assert not infos["embedded"].needs_download
+
+
+@pytest.mark.parametrize("expert", ["body_ct", "brain_mr"])
+def test_a_flipped_byte_is_noticed(tmp_path, liver_slice, expert):
+    for file in [*FOLDER.glob("*.json"), *FOLDER.glob("*.safetensors")]:
+        shutil.copy(file, tmp_path)
+    weights = bytearray((tmp_path / f"{expert}.safetensors").read_bytes())
+    weights[len(weights) // 2] ^= 1
+    (tmp_path / f"{expert}.safetensors").write_bytes(weights)
+    perceiver = Perceiver(tmp_path)
+    with pytest.raises(WeightsError, match=f"{expert}.safetensors"):
+        perceiver.network(next(e for e in perceiver.experts if e.id == expert))
+
+
+def test_missing_or_broken_descriptions(tmp_path):
+    with pytest.raises(WeightsError, match=r"brain_mr\.json"):
+        load_experts(tmp_path)
+    (tmp_path / "brain_mr.json").write_text('{"modality": "MR"}')
+    with pytest.raises(WeightsError, match="damaged"):
+        load_experts(tmp_path)
+
+
+def test_weights_are_small():
+    sizes = [file.stat().st_size for file in FOLDER.glob("*.safetensors")]
+    assert max(sizes) <= 16e6
+    assert sum(sizes) <= 24e6
+
+
+def test_declaring_the_models_loads_no_torch():
+    code = (
+        "import sys, napari_medreason.models.embedded.model as m; m.EmbeddedModel(); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("structure", "least"), [("liver", 0.8), ("spleen", 0.5), ("vertebra", 0.5)])
+def test_a_real_abdomen_that_was_kept_out_of_training(model, structure, least):
+    folder = os.environ.get("MEDREASON_TEST_DATA")
+    if not folder:
+        pytest.skip("MEDREASON_TEST_DATA is not set")
+    from napari_medreason_training.evaluate_embedded import scan_scores
+    from napari_medreason_training.held_out import held_out
+
+    scan = next(scan for scan in held_out(Path(folder), ()) if scan.expert == "body_ct")
+    score = scan_scores(model.perceiver, Path(folder), replace(scan, step=5))[structure]
+    assert score.figures()["dice"] > least

@@ -1,0 +1,126 @@
+"""The embedded segmenter on its shipped weights: prompts in plane pixels, masks back in them."""
+
+import numpy as np
+import pytest
+
+from napari_medreason.core.plane import cut
+from napari_medreason.core.volume import Volume, Window, default_window
+from napari_medreason.errors import CancelledError, QuestionError
+from napari_medreason.io import read
+from napari_medreason.models import create_segmenter
+from napari_medreason.models.base import Segmenter
+from napari_medreason.models.embedded.experts import FOLDER
+from napari_medreason_sample_data import ct_folder, label_names, truth
+
+pytestmark = pytest.mark.skipif(
+    not (FOLDER / "body_ct.safetensors").exists(), reason="the embedded weights are not built yet"
+)
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return create_segmenter("embedded")
+
+
+@pytest.fixture(scope="module")
+def study():
+    volume, labels = read(ct_folder()), read(truth("ct"))
+    value = next(v for v, (name, _) in label_names("ct").items() if name == "liver")
+    index = int((labels.voxels == value).sum((1, 2)).argmax())
+    window = default_window(volume)
+    planes = [cut(volume, "axial", index + step, window) for step in (-2, -1, 0, 1, 2)]
+    livers = [cut(labels, "axial", index + step, Window(0, 1)).image == value for step in (-2, -1, 0, 1, 2)]
+    return planes, livers
+
+
+def _box(mask):
+    rows, columns = np.nonzero(mask)
+    return float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
+
+
+def _dice(first, second):
+    return 2 * (first & second).sum() / (first.sum() + second.sum())
+
+
+def test_a_box_gives_the_organ_in_it(segmenter, study):
+    planes, livers = study
+    masks = segmenter.segment(segmenter.embed(planes[2]), box=_box(livers[2]))
+    assert masks.logits.shape == (1, *planes[2].grid.shape)
+    assert masks.logits.dtype == np.float32
+    assert 0 <= masks.scores[0] <= 1
+    assert _dice(masks.best, livers[2]) > 0.75
+
+
+def test_moving_the_box_moves_the_mask(segmenter, study):
+    planes, livers = study
+    embedding = segmenter.embed(planes[2])
+    x0, y0, x1, y1 = _box(livers[2])
+    whole = segmenter.segment(embedding, box=(x0, y0, x1, y1)).best
+    part = segmenter.segment(embedding, box=(x0, y0, (x0 + x1) / 2, y1)).best
+    assert part.any()
+    centres = [np.nonzero(mask)[1].mean() for mask in (whole, part)]
+    assert centres[1] < centres[0]
+
+
+def test_points_inside_and_outside(segmenter, study):
+    planes, livers = study
+    embedding = segmenter.embed(planes[2])
+    rows, columns = np.nonzero(livers[2])
+    inside = (float(np.median(columns)), float(np.median(rows)))
+    masks = segmenter.segment(embedding, points=[inside])
+    assert masks.best[round(inside[1]), round(inside[0])]
+    far = (float(columns.max()) + 6, float(np.median(rows)))
+    both = segmenter.segment(embedding, points=[inside, far], labels=[True, False])
+    assert not np.array_equal(both.logits, masks.logits)
+
+
+def test_a_rough_mask_is_a_prompt(segmenter, study):
+    planes, livers = study
+    rough = np.roll(livers[2], 3, axis=1)
+    assert _dice(segmenter.segment(segmenter.embed(planes[2]), mask=rough).best, livers[2]) > 0.7
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        {},
+        {"points": []},
+        {"mask": np.zeros((4, 4), bool)},
+        {"box": (5.0, 5.0, 5.0, 9.0)},
+        {"points": [(3.0, 3.0)], "labels": [True, False]},
+    ],
+)
+def test_unusable_prompts_are_refused(segmenter, study, prompts):
+    with pytest.raises(QuestionError):
+        segmenter.segment(segmenter.embed(study[0][2]), **prompts)
+
+
+def test_a_mask_is_carried_to_the_neighbours_nearest_first(segmenter, study):
+    planes, livers = study
+    carried = list(segmenter.propagate(planes, 2, livers[2], cancelled=lambda: False))
+    assert [index for index, _ in carried] == [3, 1, 4, 0]
+    for index, mask in carried:
+        assert mask.shape == planes[index].grid.shape
+        assert _dice(mask, livers[index]) > 0.6
+
+
+def test_carrying_can_be_cancelled(segmenter, study):
+    planes, livers = study
+    with pytest.raises(CancelledError):
+        list(segmenter.propagate(planes, 2, livers[2], cancelled=lambda: True))
+
+
+def test_a_picture_without_pixel_size_can_be_segmented(segmenter):
+    image = np.full((1, 90, 140), 20.0, np.float32)
+    image[0, 30:60, 50:100] = 200
+    picture = Volume(image, np.eye(4), calibrated=False, orientation_known=False)
+    embedding = segmenter.embed(cut(picture, "axial", 0, Window(0, 255)))
+    masks = segmenter.segment(embedding, box=(50.0, 30.0, 100.0, 60.0))
+    assert masks.logits.shape == (1, 90, 140)
+    assert masks.best.any()
+
+
+def test_it_fits_the_interface(segmenter):
+    assert isinstance(segmenter, Segmenter)
+    assert segmenter.id == "embedded"
+    assert len(segmenter.weights_sha256) == 64
