@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from napari_medreason.models.embedded.structures import BODY_CT, BRAIN_MR
 
+from .atlas import abdomen_atlas
 from .phantoms import Phantom
 from .volumes import (
     LEFT,
@@ -52,8 +53,13 @@ def brain_label_maps(data: Path, numbers: Sequence[int]) -> LabelMaps:
 
 
 def real_body_cts(data: Path, names: Sequence[str]) -> list[LabelledVolume]:
-    """Labelled scans by name: "example_ct", "trunk_ct", "abdomen_mr_as_ct"."""
-    makers = {"example_ct": _example_ct, "trunk_ct": _trunk_ct, "abdomen_mr_as_ct": _abdomen_mr_as_ct}
+    """Labelled people by name: "example_ct", "trunk_ct", "abdomen_mr_as_ct", "abdomen_atlas"."""
+    makers = {
+        "example_ct": _example_ct,
+        "trunk_ct": _trunk_ct,
+        "abdomen_mr_as_ct": _abdomen_mr_as_ct,
+        "abdomen_atlas": _abdomen_atlas,
+    }
     return [makers[name](data / "labelled") for name in names]
 
 
@@ -91,6 +97,10 @@ def _abdomen_mr_as_ct(folder: Path) -> LabelledVolume:
         "abdomen_mr_as_ct", hu, labels, spacing=spacing, labelling=TOTAL_MR, known=known, weight=0.15
     )
     return replace(volume, planes=(1.0, 0.0, 0.0))
+
+
+def _abdomen_atlas(folder: Path) -> LabelledVolume:
+    return abdomen_atlas(folder / "spl-abdominal-atlas", TYPICAL_HU)
 
 
 def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
