@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -121,10 +121,8 @@ class AskPresenter:
         answer = self.session.add(
             question.text, grounding, question.plane, place=look.place, model=pending.model
         )
-        self._screen.add(answer, look)
-        self._view.put_row(answer)
         self._view.show_status("")
-        self._show(answer)
+        self._put(replace(answer, layer_names=self._screen.add(answer, look)))
 
     def _on_error(self, pending: _Pending, error: Exception) -> None:
         if pending is not self._pending:

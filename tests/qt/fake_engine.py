@@ -17,7 +17,7 @@ from napari_medreason.core.grounding import Grounding, Provenance, Seconds, mask
 from napari_medreason.core.keypoints import key_points
 from napari_medreason.engine.server import serve
 from napari_medreason.engine.shelf import Registry
-from napari_medreason.errors import CancelledError
+from napari_medreason.errors import CancelledError, UnknownModelError, WeightsError
 from napari_medreason.models.base import ModelInfo, ScoredMasks
 
 
@@ -101,6 +101,8 @@ def steer(words, on_text, cancelled):
         sys.stderr.write("the memory is gone\n")
         sys.stderr.flush()
         os._exit(3)
+    if "weights" in words:
+        raise WeightsError("the weights are damaged;\npull them again")
     if "broken" in words:
         raise RuntimeError("tensor sizes differ")
 
@@ -109,8 +111,12 @@ def info(model_id):
     return ModelInfo(model_id, model_id.title(), "none", "For tests.", "BSD-3-Clause", lambda: Fake(model_id))
 
 
+def create(model_id):
+    if model_id == "nope":
+        raise UnknownModelError("model 'nope' is not known; known: embedded. Choose one of these")
+    return Fake(model_id)
+
+
 if __name__ == "__main__":
-    registry = Registry(
-        lambda: {"embedded": info("embedded")}, Fake, lambda: ["embedded"], lambda _: Ellipse()
-    )
-    sys.exit(serve(registry))
+    models = {"embedded": info("embedded")}
+    sys.exit(serve(Registry(lambda: models, create, lambda: ["embedded"], lambda _: Ellipse())))

@@ -216,6 +216,48 @@ def test_bad_questions_are_one_line_and_change_nothing(dock, qtbot, notices, que
     assert dock.view.answers.count() == 0
 
 
+def test_unknown_model_is_one_line_and_changes_nothing(dock, qtbot, notices):
+    dock.presenter.ask("Where is the liver?", dock.image, model="nope")
+    qtbot.waitUntil(lambda: bool(notices) and not dock.presenter.busy, timeout=PATIENCE)
+    assert notices == [("error", "model 'nope' is not known; known: embedded. Choose one of these")]
+    assert len(dock._viewer.layers) == 1
+
+
+def test_one_pixel_and_empty_slices_are_answered_or_refused_in_one_line(dock, qtbot, notices):
+    viewer = dock._viewer
+    viewer.layers.clear()
+    viewer.add_image(np.full((2, 4, 5), np.nan), name="nothing", contrast_limits=(0, 1))
+    ask(dock, qtbot)
+    assert "no finite value" in notices[-1][1]
+    viewer.layers.clear()
+    viewer.add_image(np.ones((1, 1)), name="dot", contrast_limits=(0, 1))
+    ask(dock, qtbot)
+    qtbot.waitUntil(lambda: not dock.presenter.busy, timeout=PATIENCE)
+    assert len(viewer.layers) + len(notices) >= 2
+    assert not any("\n" in message for _, message in notices)
+
+
+def test_the_chosen_model_is_remembered(make_napari_viewer, bridge, qtbot, monkeypatch):
+    from napari.settings import get_plugin_settings
+
+    from napari_medreason._qt import settings
+    from napari_medreason._qt.ask_widget import AskWidget
+
+    make_napari_viewer()
+    asking = get_plugin_settings("napari-medreason").asking
+    before = asking.model
+    widget = AskWidget(make_napari_viewer(), engine=bridge)
+    try:
+        widget.view.set_models([("one", "One", ""), ("two", "Two", "")], "one")
+        widget.view.model_choice.activated.emit(1)
+        widget.view.model_choice.setCurrentIndex(1)
+        widget.view.model_choice.activated.emit(1)
+        assert settings.saved_model() == "two"
+    finally:
+        asking.model = before
+        widget.close_all()
+
+
 def test_nothing_found_is_an_answer_without_layers(dock, qtbot):
     ask(dock, qtbot, "absent?")
     wait_for_answer(dock, qtbot)

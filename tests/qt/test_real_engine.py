@@ -10,6 +10,7 @@ from napari.layers import Layer
 from qtpy.QtCore import Qt
 
 from napari_medreason import io, layers, models, napari_hooks
+from napari_medreason._qt.demo import start_demo
 from napari_medreason.core.plane import slice_count
 
 pytestmark = [pytest.mark.window, pytest.mark.slow]
@@ -109,3 +110,15 @@ def test_real_scans_give_the_mask_of_the_command_line(asker, qtbot, tmp_path, re
     if path.is_dir():
         path = min(file for file in path.iterdir() if "t1" in file.name.lower() and "nii" in file.name)
     same_as_command_line(asker, qtbot, path, question, tmp_path)
+
+
+def test_demo_opens_the_sample_and_answers(make_napari_viewer, notices, embedded, qtbot):
+    viewer = make_napari_viewer()
+    widget = start_demo(viewer, "Where is the liver?")
+    qtbot.waitUntil(lambda: len(viewer.layers) == 4, timeout=PATIENCE)
+    assert viewer.dims.current_step[0] == layers.study_of(viewer.layers[0]).display_index(
+        "axial", napari_hooks.DEMO_SLICE
+    )
+    assert "liver" in widget.view.answer_view.toPlainText()
+    assert not notices
+    widget.close_all()
