@@ -6,11 +6,11 @@ from itertools import product
 
 import numpy as np
 
-from .phantom_chest import diaphragm_height, paint_hollow, paint_inside
+from .phantom_chest import diaphragm_height, paint_hollow, paint_tree
 from .phantom_space import Field, Region, capsule, ellipsoid, smooth_common
 from .phantom_subject import AIR, FAT, WATER, Subject, both_sides
 from .phantom_trunk import cavity_shape
-from .phantom_tubes import Tube, branches, tube
+from .phantom_tubes import Tube, tube
 
 
 def _under_diaphragm(region: Region, gap_mm: float) -> Field:
@@ -37,16 +37,11 @@ def paint_liver(subject: Subject) -> None:
     texture = subject.blood["liver"] + 2.5 * region.of(subject.rough)
     label = subject.value("liver")
     canvas.paint(region, liver, texture, label=label)
-    for start, direction, radius, blood in (
-        ((-34, -8, 28), (-1, 0.4, 0.1), 6.0, "portal"),
-        ((-30, -14, 32), (-0.8, -0.7, 0.5), 5.0, "portal"),
-        ((-20, -18, 36), (1, -1, 0.5), 5.0, "portal"),
-        ((-30, 4, 92), (-1, 0.5, -0.5), 6.0, "hepatic"),
-        ((-28, 0, 92), (-0.5, -1, -0.6), 5.5, "hepatic"),
-        ((-24, -4, 92), (0.8, -1, -0.3), 5.0, "hepatic"),
+    for root, low, high, blood in (
+        ((-32, -10, 28), (-118, -80, -45), (55, 65, 100), "portal"),
+        ((-28, 0, 100), (-110, -75, -10), (60, 60, 108), "hepatic"),
     ):
-        for piece in branches(rng, start, direction, radius=radius, generations=4):
-            paint_inside(subject, piece, label, subject.blood[blood])
+        paint_tree(subject, root, rng.uniform(low, high, (65, 3)), label, (1.55, subject.blood[blood]))
 
 
 def paint_spleen(subject: Subject) -> None:
@@ -207,11 +202,8 @@ def _faeces(subject: Subject, gut: Tube, level_mm: float) -> Field:
 def paint_small_bowel(subject: Subject) -> None:
     """Loops that fill the middle of the abdomen, with mesenteric vessels between them."""
     radius = float(np.clip(subject.rng.normal(11.0, 1.2), 8.5, 13.5))
-    label = subject.value("body")
-    for _ in range(7):
-        heading = subject.rng.normal((0, -0.9, -0.3), (0.9, 0.4, 0.6)).tolist()
-        for piece in branches(subject.rng, (0, -26, -70), heading, radius=3.0, generations=4):
-            paint_inside(subject, piece, label, subject.blood["portal"])
+    ends = subject.rng.uniform((-75, -72, -195), (80, -15, -25), (130, 3))
+    paint_tree(subject, (-2, -28, -60), ends, subject.value("body"), (0.9, subject.blood["portal"]))
     for walk in _winding_paths(subject.rng, 2.25 * radius):
         points = [(*subject.moved(place, 3.0), radius * subject.rng.normal(1.0, 0.1)) for place in walk]
         _paint_loop(subject, tube(subject.canvas, points, step_mm=9.0, reach_mm=6.0))

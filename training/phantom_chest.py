@@ -7,7 +7,7 @@ import numpy as np
 from .phantom_space import Field, Region, capsule, ellipsoid, smooth_common, smooth_union
 from .phantom_subject import AIR, FAT, Subject
 from .phantom_trunk import cavity_shape
-from .phantom_tubes import branches, tube
+from .phantom_tubes import Points, tube, vessel_tree
 
 AORTA = (
     (6, -18, 178, 15), (-14, -30, 205, 15), (-12, -24, 232, 14.5), (4, 0, 248, 13.5), (20, 26, 240, 13),
@@ -54,7 +54,7 @@ def paint_lungs(subject: Subject) -> None:
     chest = cavity_shape(region) + 2.0
     above = diaphragm_height(region) - region.z
     spine = np.hypot(region.x, (region.y - 62) * 0.9) - 27
-    middle = np.interp(region.z, (60, 120, 180, 230, 280, 310), (22, 20, 17, 15, 14, 10)).astype(np.float32)
+    middle = np.interp(region.z, (60, 120, 180, 230, 280, 310), (15, 15, 15, 14, 13, 10)).astype(np.float32)
     narrow = np.clip((region.y - 10) / 60, 0, 1) * 8 + np.clip((-region.y - 45) / 30, 0, 1) * 9
     between = np.abs(region.x) - middle + narrow + 2 * region.of(subject.coarse)
     for side, x in (("left", region.x), ("right", -region.x)):
@@ -66,32 +66,26 @@ def paint_lungs(subject: Subject) -> None:
 
 
 def _paint_lung_vessels(subject: Subject) -> None:
-    rng = subject.rng
     for sign, side in ((1, "left"), (-1, "right")):
-        label = subject.value("lung", side)
-        for direction in (
-            (1, 0.6, 0.9),
-            (1, -0.9, 0.5),
-            (0.8, 0.9, -0.4),
-            (0.7, 0.3, -1.0),
-            (1, -0.5, -0.5),
-            (0.4, 0.2, 1.0),
-        ):
-            start = (sign * 34, 12, 192)
-            heading = (sign * direction[0], direction[1], direction[2])
-            for piece in branches(rng, start, heading, radius=5.0, generations=6):
-                paint_inside(subject, piece, label, 35.0)
+        ends = subject.rng.uniform((20, -88, 15), (122, 82, 300), (600, 3)) * (sign, 1, 1)
+        inside = np.hypot((np.abs(ends[:, 0]) - 66) / 56, (ends[:, 1] + 4) / 88) < 1
+        paint_tree(subject, (sign * 36, 14, 194), ends[inside], subject.value("lung", side), (0.9, 35.0))
 
 
-def paint_inside(subject: Subject, piece: list[list[float]], label: int, value: float) -> None:
-    """A straight vessel between two (x, y, z, radius) points, only where voxels have a label, which stays."""
-    start, end = piece
-    widest = max(start[3], end[3]) + 2.0
-    low, high = np.minimum(start, end)[:3] - widest, np.maximum(start, end)[:3] + widest
-    region = subject.canvas.region(low.tolist(), high.tolist())
-    vessel = capsule(region, start[:3], end[:3], (start[3], end[3]))
-    outside = region.of(subject.canvas.labels) != label
-    subject.canvas.paint(region, np.where(outside, np.float32(9), vessel), value)
+def paint_tree(
+    subject: Subject, root: tuple[float, float, float], ends: Points, label: int, tip: tuple[float, float]
+) -> None:
+    """Vessels from a root to the given ends, only where voxels have a label, which stays.
+
+    ends: (n, 3) canonical mm. tip: radius of the last branches in mm, and the value painted.
+    """
+    for start, end in vessel_tree(root, ends, tip_radius=tip[0]):
+        reach = start[3] + 2.0
+        low, high = np.minimum(start, end)[:3] - reach, np.maximum(start, end)[:3] + reach
+        region = subject.canvas.region(low.tolist(), high.tolist())
+        vessel = capsule(region, start[:3].tolist(), end[:3].tolist(), (start[3], end[3]))
+        outside = region.of(subject.canvas.labels) != label
+        subject.canvas.paint(region, np.where(outside, np.float32(9), vessel), tip[1])
 
 
 def paint_airways(subject: Subject) -> None:

@@ -75,24 +75,35 @@ def _within(inner: Region, outer: Region) -> tuple[slice, slice, slice]:
     return slices[0], slices[1], slices[2]
 
 
-def branches(
-    rng: np.random.Generator,
-    start: Sequence[float],
-    direction: Sequence[float],
-    *,
-    radius: float,
-    generations: int,
-) -> list[list[list[float]]]:
-    """A random tree of short tubes, each a list of two (x, y, z, radius) points, thinner at every fork."""
-    heading = np.asarray(direction, dtype=np.float64) / np.linalg.norm(direction)
-    length = radius * rng.uniform(4.0, 7.0) + 6.0
-    end = np.asarray(start, dtype=np.float64) + heading * length
-    tree = [[[*start, radius], [*end, radius * 0.85]]]
-    if generations <= 0:
-        return tree
-    for turn in (-1.0, 1.0):
-        sideways = np.cross(heading, rng.standard_normal(3))
-        sideways *= turn * rng.uniform(0.35, 0.75) / max(float(np.linalg.norm(sideways)), 1e-6)
-        narrower = radius * rng.uniform(0.68, 0.84)
-        tree += branches(rng, end.tolist(), heading + sideways, radius=narrower, generations=generations - 1)
-    return tree
+def vessel_tree(root: Sequence[float], targets: Points, *, tip_radius: float) -> list[tuple[Points, Points]]:
+    """Branches of a tree from a root (x, y, z) to every target (n, 3), each two (x, y, z, radius) ends.
+
+    Targets join the tree one by one where wire and way to the root are shortest together (after
+    Cuntz et al., PLoS Comput Biol 2010); radii follow Murray's law, cubes add up towards the root.
+    """
+    places = np.vstack([np.asarray(root, np.float64), targets])
+    parent, order = _joined(places)
+    cubes = np.zeros(len(places))
+    for node in reversed(order):
+        cubes[node] = max(cubes[node], tip_radius**3)
+        cubes[parent[node]] += cubes[node]
+    ends = np.column_stack([places, np.cbrt(cubes)])
+    return [(np.append(places[parent[node]], ends[node, 3]), ends[node]) for node in order]
+
+
+def _joined(places: Points, detour: float = 0.4) -> tuple[NDArray[np.intp], list[int]]:
+    """Parent of every place (0 is the root), and the order in which they joined."""
+    from_root = np.full(len(places), np.inf)
+    parent = np.zeros(len(places), np.intp)
+    best, order = np.full(len(places), np.inf), []
+    node, from_root[0] = 0, 0.0
+    waiting = np.arange(len(places)) > 0
+    while waiting.any():
+        gap = np.linalg.norm(places - places[node], axis=1)
+        better = waiting & (gap + detour * from_root[node] < best)
+        best[better], parent[better] = (gap + detour * from_root[node])[better], node
+        node = int(np.argmin(np.where(waiting, best, np.inf)))
+        from_root[node] = from_root[parent[node]] + np.linalg.norm(places[node] - places[parent[node]])
+        waiting[node] = False
+        order.append(node)
+    return parent, order
