@@ -204,6 +204,7 @@ def test_killed_engine_is_told_and_the_next_question_works(dock, bridge, qtbot, 
         ("   ", "empty"),
         ("liver " * 1667, "10001 characters"),
         ("broken", "tensor sizes differ"),
+        ("weights", "pull them again"),
     ],
 )
 def test_bad_questions_are_one_line_and_change_nothing(dock, qtbot, notices, question, message):
