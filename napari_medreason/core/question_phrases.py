@@ -121,9 +121,9 @@ def _single_words() -> frozenset[str]:
 
 @cache
 def _protected_words() -> frozenset[str]:
-    """Words of the table's own descriptions, never taken for a misspelling."""
+    """Words of the table's own descriptions and of these rules, never taken for a misspelling."""
     texts = (f"{item.function} {item.description} {item.place}" for item in structures().values())
-    return frozenset(word.form for text in texts for word in split(text))
+    return frozenset(word.form for text in texts for word in split(text)) | _BESIDE | _EXCLUDING | _DRAWING
 
 
 def find_mentions(words: Sequence[Word]) -> tuple[Mention, ...]:

@@ -30,6 +30,7 @@ _DESCRIBED = re.compile(
     | \b{_KIND_OF_THING}\ (?:that|which|who|where|for|with|between|we|responsible|\w+ing)\b""",
     re.VERBOSE,
 )
+_NAMED = re.compile(rf"\b(?:which|what) (?:\w+ )?{_KIND_OF_THING} (?:is|are|contains?|shows?|has)\b")
 _POLITE = re.compile(
     r"^(?:please|hello|hi|hey|ok|okay|now|so|and|[\s,]|(?:can|could|would|will) you"
     r"|i (?:want|need|would like) (?:you )?to|i'd like (?:you )?to|let's|try to)+"
@@ -126,9 +127,12 @@ def _targets(plain: str, words: Sequence[Word], mentions: Sequence[Mention]) -> 
     described = best_description(words, {mention.structure for mention in mentions}, naming)
     if described is not None and (has_clause or len(described.words) > 1):
         spans = tuple((word.start, word.end) for word in described.words)
-        return [Mention(described.structure, spans, "target", described.how)]
+        item = structures()[described.structure]
+        return [Mention(item.id, spans, "target", described.how, plural=item.name == item.plural)]
     unexplained = set(content_stems(words)) - PLACE_ROOTS - set(content_stems(naming))
-    if unexplained or len(kinds) < len(named):
+    if unexplained and has_clause and not _NAMED.search(plain):
+        named = []
+    elif unexplained or len(kinds) < len(named):
         named = [mention for mention in named if mention not in kinds]
     return named or _only_places(plain, mentions, bool(unexplained))
 

@@ -6,25 +6,31 @@ from napari_medreason.core.question_words import COMMAND_WORDS, word_list
 
 _REAL_WORDS = word_list(
     """
-    above after along angle artist aside avoid basic beard begin being below blade bowl brown chair
-    chess chose clean clear close color colour colours could count course cover cross diver drive
-    early edges every extra false field final first front gland glands grain grand great green group
-    guess heard hears heavy hidden image images inner joint large later layer lever lived lives
-    liked lower lunch major minor model mouse mouth nerve never night normal notes often other outer
-    pains paint paper pasta patch phase place plain plane plate plaza point power price prime print
-    quick quiet rapid reach ready right river round route scale scan scope score serve shade shape
-    share sharp sheet shift shirt short sight skill slice small solid sound space spike spins split
-    spoon sport stage stair start state steak steel stick still store storm story strip style sugar
-    table taste teach their there these thing think third those thumb tight tired title toast today
-    total touch tower trace track train treat trial truck trust truth under unity until upper usual
-    value voice waist waste watch water where which while white whole whose woman world would wrong
-    young lovers letter better matter mother father brother number member people person picture
-    please pretty really second should similar simple single something special strong structure
-    system though through together turned visible vision window without wonder section session
-    mission region lesson season reason patient patients possible present
+    abnormally above abscissa after along angle append appended appending artist aside avoid basic
+    beard begin being below better blade blend blending blendings blinding bowl brother brown
+    bulleted cardinal chair chess chose clean clear close colin color colour colours could count
+    course cover cross diver drive early edges entail entails every extra false father field final
+    first front gland glands grain grand great green group guess heard hears heavy hidden hypothesis
+    image images inner joint large later layer lesson letter lever liked lived lives lovers lower
+    lunch major mammal matter member mental minor mission model mother mouse mouth nerve never night
+    noise normal notes number often other outer pains paint paper pasta patch patient patients
+    people person phase picture place plain plane plate plaza please point possible power present
+    pretty price prime print quick quiet rapid reach ready really reason region right river round
+    route scale scan scope score season second section selling serve session shade shape share sharp
+    sheet shift shirt short should sight similar simple single skill slice small solid something
+    sound space special spelling spellings spike spins spline splines split splitter splitters spoon
+    sport stage stair stale start state steak steel stick still store storm story strike strikes
+    strip strong structure style sugar system table taste teach test tests their there these thing
+    think third those though threat threats through thumb tibial tight tired title toast tobias
+    today together total touch tower trace track train treat trial trickier tricky truck trust truth
+    turned under unity until upper urethral usual value visible vision voice waist waste watch water
+    where which while white whole whose window without woman wonder world would wrong young
     """
 )
 """Ordinary words within a slip of a vocabulary word; they are never taken for a misspelling."""
+
+
+_VOWELS = frozenset("aeiouy")
 
 
 def corrected(form: str, vocabulary: frozenset[str], preferred: frozenset[str]) -> str | None:
@@ -52,11 +58,13 @@ def corrected(form: str, vocabulary: frozenset[str], preferred: frozenset[str]) 
 
 
 def _changes_consonant(form: str, word: str) -> bool:
-    """Whether two short words of equal length differ by one consonant for another."""
-    if len(form) != len(word) or len(form) > 6:
+    """Whether words of equal length differ in a consonant: at all in a short word, else among others."""
+    if len(form) != len(word) or sorted(form) == sorted(word):
         return False
-    different = [(a, b) for a, b in zip(form, word, strict=True) if a != b]
-    return len(different) == 1 and not set(different[0]) <= set("aeiouy")
+    different = [{a, b} for a, b in zip(form, word, strict=True) if a != b]
+    if len(form) <= 6:
+        return any(not letters <= _VOWELS for letters in different)
+    return len(different) > 1 and any(not letters & _VOWELS for letters in different)
 
 
 def edit_distance(first: str, second: str) -> int:

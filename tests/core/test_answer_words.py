@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from napari_medreason.core.anatomy import structures
@@ -107,9 +109,8 @@ def test_other_words_are_used_as_they_are():
     assert "the expected body part" in outside_answer("flux capacitor")
 
 
-@pytest.mark.parametrize("item", structures().values(), ids=lambda item: item.id)
-def test_every_sentence_is_short_well_formed_and_not_diagnostic(item):
-    for side in ("", "left", "right", "both"):
+def test_every_sentence_is_short_well_formed_and_not_diagnostic():
+    for item, side in product(structures().values(), ("", "left", "right", "both")):
         sentences = (
             found_answer(item.id, axis="axial", side=side),
             found_answer(item.id, axis="axial", side=side, confidence=0.1, position="near the centre"),

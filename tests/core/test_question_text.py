@@ -327,9 +327,67 @@ LATER = [
     ("the big organ", "", ""),
 ]
 
-FLOOR = 0.93
+# A third list, written after the rules had been adjusted to the first two.
+LAST = [
+    ("Segment the patient's right lung.", "lung", "right"),
+    ("hepatic parenchyma", "liver", ""),
+    ("draw the left iliopsoas muscle", "iliopsoas", "left"),
+    ("Which one is the aorta?", "aorta", ""),
+    ("let's look at the right adrenal gland", "adrenal_gland", "right"),
+    ("location of both femurs", "femur", "both"),
+    ("pls mark the gallbladder", "gallbladder", ""),
+    ("stomach wall and spleen", "stomach", ""),
+    ("the trachea in the neck", "trachea", ""),
+    ("cerebellar cortex, right hemisphere", "cerebellar_cortex", "right"),
+    ("white matter on the left", "cerebral_white_matter", "left"),
+    ("temporal horn of the left lateral ventricle", "inferior_lateral_ventricle", "left"),
+    ("brain ventricles", "ventricles", ""),
+    ("frontal lobes", "frontal_lobe", "both"),
+    ("thoracic aorta", "descending_aorta", ""),
+    ("right main bronchus", "bronchus", "right"),
+    ("eye on the left", "eyeball", "left"),
+    ("optic nerves", "optic_nerve", "both"),
+    ("uterus", "uterus", ""),
+    ("ascending colon", "ascending_colon", ""),
+    ("L-spine", "lumbar_vertebrae", ""),
+    ("kneecap of the left knee", "patella", "left"),
+    ("colon cancer", "colon_tumour", ""),
+    ("are there renal cysts on the right?", "kidney_cyst", "right"),
+    ("is there any free air", "free_air", ""),
+    ("is a stent visible?", "stent", ""),
+    ("pulmonary embolus", "pulmonary_embolism", ""),
+    ("gallblader", "gallbladder", ""),
+    ("spline", "", ""),
+    ("right adrenel gland", "adrenal_gland", "right"),
+    ("inferiour vena cava", "inferior_vena_cava", ""),
+    ("cerebral whte matter", "cerebral_white_matter", ""),
+    ("bladdr", "urinary_bladder", ""),
+    ("sternem", "sternum", ""),
+    ("which organ collects urine", "urinary_bladder", ""),
+    ("what helps digest fat and is kept in a small sac", "", ""),
+    ("where are hormones like insulin made", "pancreas", ""),
+    ("the organ on the left that fights infections", "spleen", ""),
+    ("which organ filters the blood on the right side", "kidney", "right"),
+    ("which muscles straighten the hip", "gluteal_muscles", "both"),
+    ("which bones shield the lungs", "ribs", "both"),
+    ("the tube that brings food down to the stomach", "oesophagus", ""),
+    ("the pipe carrying air into the lungs", "trachea", ""),
+    ("which nucleus in the brain helps with reward", "nucleus_accumbens", ""),
+    ("the part of the brain that relays the senses", "thalamus", ""),
+    ("stalk connecting brain and spinal cord", "brainstem", ""),
+    ("fluid that cushions the brain", "cerebrospinal_fluid", ""),
+    ("wide tube with gas and stool", "colon", ""),
+    ("the curved bones around the chest", "ribs", "both"),
+    ("where is the problem", "", ""),
+    ("is everything ok", "", ""),
+    ("show me something interesting", "", ""),
+    ("the small dark one above", "", ""),
+    ("nothing", "", ""),
+]
+
+FLOOR = 0.94
 """Least share of free wordings that come out exactly. At first try, before any rule was changed for
-them, it was 0.90 for the first list and 0.87 for the second."""
+them, it was 0.90 for the first list, 0.87 for the second and 0.89 for the third."""
 MOST_WRONG = 0.02
 """Largest share in which another structure is named than the one meant."""
 
@@ -345,7 +403,7 @@ def test_must_understand(text, structure, side):
 
 
 def test_rate_of_free_wordings():
-    wordings = FREE + LATER
+    wordings = FREE + LATER + LAST
     answers = [(text, want, side, asked(text)) for text, want, side in wordings]
     missed = [(t, w, s, u.structure, u.side) for t, w, s, u in answers if (u.structure, u.side) != (w, s)]
     wrong = [(t, w, u.structure) for t, w, _, u in answers if u.structure and u.structure != w]
@@ -353,11 +411,11 @@ def test_rate_of_free_wordings():
     assert len(wrong) / len(wordings) <= MOST_WRONG, wrong
 
 
-@pytest.mark.parametrize("item", structures().values(), ids=lambda item: item.id)
-def test_every_wording_of_the_table_names_its_structure(item):
-    for phrase in item.phrases:
+def test_every_wording_of_the_table_names_its_structure():
+    wordings = [(entry.id, phrase) for entry in structures().values() for phrase in entry.phrases]
+    for structure, phrase in wordings:
         understood = asked(f"Where is the {phrase}?")
-        assert understood.structure == item.id, phrase
+        assert understood.structure == structure, phrase
         assert understood.how in ("name", "synonym"), phrase
 
 
@@ -378,7 +436,21 @@ def test_says_how_it_understood(text, how, matched):
 
 
 @pytest.mark.parametrize(
-    "word", ["river", "lever", "lives", "skill", "color", "heard", "angle", "store", "train"]
+    "word",
+    [
+        "river",
+        "lever",
+        "lives",
+        "skill",
+        "color",
+        "heard",
+        "angle",
+        "store",
+        "train",
+        "spline",
+        "connecting",
+        "hypothesis",
+    ],
 )
 def test_ordinary_words_are_no_misspelling(word):
     assert asked(f"where is the {word}").structure == ""
