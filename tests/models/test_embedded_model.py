@@ -151,6 +151,13 @@ def test_an_unknown_structure_lists_near_ones(model, liver_slice, head):
     assert nonsense.suggestions
 
 
+def test_an_open_question_is_answered_with_what_is_there(model, liver_slice):
+    answer = ask(model, "What do you see?", liver_slice[0])
+    assert answer.status == "unknown"
+    assert "liver" in answer.suggestions
+    assert "liver" in answer.answer
+
+
 def test_groups_are_unions_of_their_parts(model, head):
     plane = cut(head, "axial", slice_count(head, "axial") * 6 // 10, default_window(head))
     brain = ask(model, "brain", plane)

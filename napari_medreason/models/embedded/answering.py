@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import exp
+from math import exp, log1p
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,8 @@ def answer(question: Question, perceiver: Perceiver) -> Answer:
     if expert is None:
         return _unreadable(question, perceiver.experts)
     understood = understand(question.text, expert.structures)
+    if not understood.structure and understood.kind == "describe":
+        return _overview(perceiver.perceive(plane, expert), plane)
     if not understood.known:
         return _unknown(understood, expert, perceiver)
     seen = perceiver.perceive(plane, expert)
@@ -102,6 +104,17 @@ def _unknown(understood: Understood, expert: Expert, perceiver: Perceiver) -> An
     near = understood.suggestions or tuple(_names(expert.structures))
     asked = structures()[structure].name if structure else ""
     return Answer("unknown", unknown_answer(asked, near), structure, suggestions=near)
+
+
+def _overview(seen: Perception, plane: Plane) -> Answer:
+    """No structure was named: which ones are in the slice, largest first."""
+    order = sorted(seen.expert.structures, key=lambda name: -seen.areas[seen.expert.structures.index(name)])
+    there = tuple(_names([name for name in order if _presence(seen, name) >= 0.5]))
+    axis = plane.grid.axis
+    if not there:
+        return Answer("outside", f"Nothing that this model knows is seen on this {axis} slice.")
+    words = f"Which structure is meant? On this {axis} slice there may be: {', '.join(there)}."
+    return Answer("unknown", words, suggestions=there)
 
 
 def _names(ids: Sequence[str]) -> list[str]:
@@ -182,9 +195,11 @@ def _native_mask(seen: Perception, values: NDArray[np.float32]) -> NDArray[np.bo
 
 
 def _presence(seen: Perception, structure: str) -> float:
-    """0 to 1; 0.5 at the structure's own threshold."""
-    logit = float(seen.presence[seen.expert.structures.index(structure)])
-    return 1 / (1 + exp(-(logit - seen.expert.presence.get(structure, 0.0))))
+    """0 to 1, as if the structure were in every second slice; calibrated (see the model card)."""
+    index = seen.expert.structures.index(structure)
+    bias, per_logit, per_area = seen.expert.presence[structure]
+    odds = bias + per_logit * float(seen.presence[index]) + per_area * log1p(float(seen.areas[index]))
+    return 1 / (1 + exp(-odds))
 
 
 def _mean_probability(values: NDArray[np.float32]) -> float:

@@ -29,8 +29,9 @@ class Expert:
 
     modality: DICOM modality it reads. region: words for the body part. structures: vocabulary ids,
     in the order of the network's queries. paired: those that have a left and a right one.
-    pixel_mm: size of its pixels. presence: per structure the presence logit from which on it counts
-    as seen. evidence: per structure or group, one line about what was measured.
+    pixel_mm: size of its pixels. presence: per structure the bias and the weights of presence logit
+    and log(1 + mask area) that give the log-odds of being in the slice. evidence: per structure or
+    group, one line about what was measured.
     """
 
     id: str
@@ -40,7 +41,7 @@ class Expert:
     paired: frozenset[str]
     pixel_mm: float
     network: Mapping[str, Any]
-    presence: Mapping[str, float]
+    presence: Mapping[str, tuple[float, float, float]]
     evidence: Mapping[str, str]
     sha256: str
     folder: Path
@@ -68,7 +69,7 @@ def _read(folder: Path, expert_id: str) -> Expert:
             paired=frozenset(table["paired"]),
             pixel_mm=float(table["pixel_mm"]),
             network=dict(table["network"]),
-            presence={name: float(value) for name, value in table["presence"].items()},
+            presence={name: _three(values) for name, values in table["presence"].items()},
             evidence=dict(table["evidence"]),
             sha256=table["sha256"],
             folder=folder,
@@ -77,6 +78,11 @@ def _read(folder: Path, expert_id: str) -> Expert:
         raise WeightsError(
             f"{file.name} of the embedded model is missing or damaged ({type(error).__name__}); {_DAMAGED}"
         ) from error
+
+
+def _three(values: list[float]) -> tuple[float, float, float]:
+    bias, per_logit, per_area = (float(value) for value in values)
+    return bias, per_logit, per_area
 
 
 def combined_hash(experts: tuple[Expert, ...]) -> str:

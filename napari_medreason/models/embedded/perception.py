@@ -39,8 +39,8 @@ class Perception:
     """One plane as one expert sees it.
 
     frame: the model's pixel grid. features: kept for prompts. logits: (K, rows, columns) mask logits
-    against a background of 0; presence: (K,) logits; sides: (2, rows, columns) logits of the
-    patient's left and right; all in model pixels, float32.
+    against a background of 0; presence: (K,) logits; areas: (K,) pixels of each structure; sides:
+    (2, rows, columns) logits of the patient's left and right; all in model pixels.
     """
 
     expert: Expert
@@ -48,6 +48,7 @@ class Perception:
     features: ImageFeatures
     logits: NDArray[np.float32]
     presence: NDArray[np.float32]
+    areas: NDArray[np.int64]
     sides: NDArray[np.float32]
 
 
@@ -136,7 +137,14 @@ def _perceive(plane: Plane, expert: Expert, network: GroundingNetwork) -> Percep
         sides = torch.nn.functional.interpolate(
             network.sides(features), scale_factor=4.0, mode="bilinear", align_corners=False
         )
-    return Perception(expert, frame, features, logits[0].numpy(), presence[0].numpy(), sides[0].numpy())
+    maps = logits[0].numpy()
+    return Perception(expert, frame, features, maps, presence[0].numpy(), areas(maps), sides[0].numpy())
+
+
+def areas(logits: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(K,) pixels in which a structure beats the background (0) and all others; logits (K, rows, columns)."""
+    best = np.where(logits.max(axis=0) > 0, logits.argmax(axis=0), len(logits))
+    return np.bincount(best.ravel(), minlength=len(logits) + 1)[:-1]
 
 
 def _fill(plane: Plane, expert: Expert) -> float:
