@@ -11,12 +11,51 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
 )
+
+_PLUGINS: dict[str, str] = {
+    **dict.fromkeys((JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "pylibjpeg"),
+    **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls"),
+    **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit), "pillow"),
+    RLELossless: "pylibjpeg",
+}
+
+"""Which of pydicom's decoders is asked, where GDCM would be asked too and gives up less gracefully."""
+
+
+class PixelFaultError(Exception):
+    """Pixels can't be decoded; the text says why, as the end of a sentence."""
+
+
+def needs_process(transfer_syntax: str) -> bool:
+    """Whether the pixels are compressed, so that a decoder written in C, C++ or Rust works on them."""
+    return UID(transfer_syntax).is_encapsulated if UID(transfer_syntax).is_transfer_syntax else False
+
+
+def fault(error: BaseException) -> str:
+    """Why pixels can't be decoded, as the end of a sentence for the user."""
+    if isinstance(error, PixelFaultError):
+        return str(error)
+    if isinstance(error, NotImplementedError | RuntimeError):
+        return "its compression is not supported, or the data is damaged"
+    if isinstance(error, AttributeError):
+        return "it has no pixel data, or lacks a tag that is needed to decode it"
+    return "its pixel data is cut short or damaged"
 
 
 def stored_frames(
@@ -24,8 +63,8 @@ def stored_frames(
 ) -> Iterator[NDArray[Any]]:
     """Stored values, (rows, columns) each, of the frames with these 0-based indices, one by one.
 
-    pydicom and its decoders do the work and read single frames from the file where it can be done.
-    They leave out JPEG Extended with 12 bits, which GDCM decodes as a whole file.
+    pydicom and its decoders do the work, in this process, and read single frames from the file where
+    it can be done. They leave out JPEG Extended with 12 bits, which GDCM decodes as a whole file.
     """
     if transfer_syntax == JPEGExtended12Bit and bits_stored > 8:
         images = _gdcm_images(path)
@@ -33,7 +72,8 @@ def stored_frames(
     source: Path | pydicom.FileDataset = path
     if transfer_syntax in ("", DeflatedExplicitVRLittleEndian):
         source = _whole(path)
-    return iter_pixels(source, indices=list(wanted), raw=True)
+    plugin = _PLUGINS.get(transfer_syntax, "")
+    return iter_pixels(source, indices=list(wanted), raw=True, decoding_plugin=plugin)
 
 
 def _whole(path: Path) -> pydicom.FileDataset:

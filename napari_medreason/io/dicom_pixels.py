@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from napari_medreason.errors import UnreadableImageError
 from napari_medreason.io.base import ReadOptions, allocate
-from napari_medreason.io.dicom_decoders import stored_frames
+from napari_medreason.io.dicom_decoders import PixelFaultError, fault, needs_process, stored_frames
 from napari_medreason.io.dicom_grid import Grid
 from napari_medreason.io.dicom_headers import FrameHeader, StoredPixels
+from napari_medreason.io.dicom_process import DecoderProcesses
 from napari_medreason.io.dicom_values import DAMAGED
 
-_MAX_THREADS = 8
+_MAX_THREADS = 4
 _FRAMES_PER_TASK = 32
 _INT16 = np.iinfo(np.int16)
 _KEEPS_VALUES = ("CT", "PT")
@@ -100,16 +101,18 @@ def _may_fit(grid: Grid) -> bool:
 
 def _decode_into(values: NDArray[np.generic], grid: Grid, options: ReadOptions) -> None:
     tasks, total = _tasks(grid), len(grid.frames) * len(grid.frames[0])
-    stop = Event()
+    stop, processes = Event(), DecoderProcesses()
     # pydicom warns about padding and the like; a fault that matters is raised.
     with warnings.catch_warnings(), ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")
-        pending = {pool.submit(_decode_task, task, values, stop): task for task in tasks}
+        pending = {pool.submit(_decode_task, task, values, processes, stop): task for task in tasks}
         try:
             _collect(pending, total, options)
         finally:
             stop.set()
+            processes.close(done=all(future.done() and not future.exception() for future in pending))
             pool.shutdown(wait=True, cancel_futures=True)
+            processes.collect()
 
 
 def _collect(pending: dict[Future[None], _Task], total: int, options: ReadOptions) -> None:
@@ -137,10 +140,11 @@ def _tasks(grid: Grid) -> list[_Task]:
     return tasks
 
 
-def _decode_task(task: _Task, values: NDArray[np.generic], stop: Event) -> None:
+def _decode_task(task: _Task, values: NDArray[np.generic], processes: DecoderProcesses, stop: Event) -> None:
     first = task.frames[0][0]
+    compressed = needs_process(first.pixels.transfer_syntax)
     try:
-        stored_images = stored_frames(
+        stored_images = (processes.stored_frames if compressed else stored_frames)(
             first.path,
             [image.frame_index for image, _ in task.frames],
             transfer_syntax=first.pixels.transfer_syntax,
@@ -151,19 +155,13 @@ def _decode_task(task: _Task, values: NDArray[np.generic], stop: Event) -> None:
                 return
             stored = next(stored_images)
             if stored.shape != image.shape:
-                raise ValueError(f"decoded to {stored.shape}")
+                raise PixelFaultError("its pixel data is not of the size that its header says")
             values[place] = _real(stored, image, values.dtype)
-    except (*DAMAGED, StopIteration) as error:
-        raise UnreadableImageError(_undecodable(task.path, error)) from error
-
-
-def _undecodable(path: Path, error: BaseException) -> str:
-    reason = "its pixel data is cut short or damaged"
-    if isinstance(error, NotImplementedError | RuntimeError):
-        reason = "its compression is not supported, or the data is damaged"
-    if isinstance(error, AttributeError):
-        reason = "it has no pixel data, or lacks a tag that is needed to decode it"
-    return f"the image {path.name} can't be decoded: {reason}; export it again, uncompressed if possible"
+    except (PixelFaultError, *DAMAGED, StopIteration) as error:
+        raise UnreadableImageError(
+            f"the image {task.path.name} can't be decoded: {fault(error)}; "
+            "export it again, uncompressed if possible"
+        ) from error
 
 
 def _real(stored: NDArray[Any], image: FrameHeader, dtype: np.dtype[Any]) -> NDArray[Any]:

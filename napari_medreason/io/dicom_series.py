@@ -144,9 +144,11 @@ def _stacks(images: list[FrameHeader]) -> tuple[Stack, ...]:
     return tuple(stacks)
 
 
-def _size(grid: Grid) -> tuple[int, int]:
+def _size(grid: Grid) -> tuple[int, int, int]:
+    """Voxels of one frame, then frames, then the lower series number: what makes a grid the largest."""
     first = grid.frames[0][0]
-    return first.shape[0] * first.shape[1] * len(grid.frames[0]), len(grid.frames)
+    voxels = first.shape[0] * first.shape[1] * len(grid.frames[0])
+    return voxels, len(grid.frames), -(first.series.number or 0)
 
 
 def _info(grid: Grid, uid: str) -> SeriesInfo:

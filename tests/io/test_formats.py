@@ -57,7 +57,14 @@ def test_modality_is_guessed_and_said():
     body = ct_like(rng)
     magnitude = np.abs(rng.normal(300, 200, (20, 20, 50))).astype(np.int16)
     cropped = np.where(body < -500, 40, body)
-    for voxels, expected in ((body, "CT"), (cropped, "CT"), (magnitude, "MR"), (magnitude / 700.0, "MR")):
+    resampled = body + np.float32(0.25)
+    for voxels, expected in (
+        (body, "CT"),
+        (cropped, "CT"),
+        (resampled, "CT"),
+        (magnitude, "MR"),
+        (magnitude / 700.0, "MR"),
+    ):
         guessed = io.guess_modality(Volume(voxels, np.eye(4)))
         assert guessed.modality == expected
         assert f"taken as {expected}" in guessed.warnings[-1]

@@ -56,6 +56,15 @@ def test_a_colour_photograph_is_refused(tmp_path, mode):
         io.read(tmp_path / name)
 
 
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_one_differing_channel_is_colour(tmp_path, grey, channel):
+    rgb = np.stack([grey] * 3, axis=-1)
+    rgb[2, 3, channel] += 5
+    Image.fromarray(rgb).save(tmp_path / "x.png")
+    with pytest.raises(UnreadableImageError, match="colour"):
+        io.read(tmp_path / "x.png")
+
+
 def test_a_png_without_its_suffix_is_known_by_content(tmp_path, grey):
     Image.fromarray(grey).save(tmp_path / "x.bin", format="PNG")
     assert io.read(tmp_path / "x.bin").shape_kji == (1, 6, 10)
