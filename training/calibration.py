@@ -13,15 +13,14 @@ from torch import Tensor
 from napari_medreason.models.embedded.network import GroundingNetwork
 from napari_medreason.models.embedded.perception import areas
 
-from .batches import Source
 from .config import EmbeddedConfig
-from .embedded_sources import training_source, validation_source
+from .embedded_sources import calibration_sources
 from .losses import present
 from .train_embedded import seeded
 from .validation import predicted
 
 CALIBRATION_SEED = 4_242
-CALIBRATION_BATCHES = 70
+CALIBRATION_BATCHES = 80
 LEAST_CASES = 8
 """With fewer images with, or without, a structure its presence logit is used as it is."""
 AS_IT_IS = (0.0, 1.0, 0.0)
@@ -32,14 +31,8 @@ _RIDGE = 0.01
 def presence_weights(
     network: GroundingNetwork, config: EmbeddedConfig, data: Path, cache: Path
 ) -> dict[str, tuple[float, float, float]]:
-    """Per structure: bias, weight of the presence logit, weight of log(1 + mask area in pixels).
-
-    Brain: fitted on images of the validation maps. Body: half of the images are of validation
-    phantoms, half are new images of the training scans, since there is no other labelled scan.
-    """
-    sources: list[Source] = [validation_source(config, data, cache)]
-    if config.expert == "body_ct":
-        sources.append(training_source(config, data, cache))
+    """Per structure: bias, weight of the presence logit, weight of log(1 + mask area in pixels)."""
+    sources = calibration_sources(config, data, cache)
     cues, wanted, known = [], [], []
     for step in range(CALIBRATION_BATCHES):
         batch = sources[step % len(sources)].batch(4, 0.7, seeded(CALIBRATION_SEED, step))

@@ -13,6 +13,8 @@ from .batches import LabelMapSource, MixedSource, Source, VolumeSource
 from .config import EmbeddedConfig
 from .phantoms import Phantom, body_ct
 from .sources import (
+    OTHER_MR,
+    OTHER_MR_FOR_CALIBRATION,
     TRAINING_MAPS,
     VALIDATION_MAPS,
     brain_label_maps,
@@ -34,7 +36,7 @@ def training_source(config: EmbeddedConfig, data: Path, cache: Path) -> Source:
     maps = LabelMapSource(brain_label_maps(data, TRAINING_MAPS), config.size, config.pixel_mm)
     sources: list[Source] = [maps]
     shares = [1 - config.phantom_share - config.other_share]
-    for volumes, share in ((phantoms, config.phantom_share), (other_mr(data), config.other_share)):
+    for volumes, share in ((phantoms, config.phantom_share), (other_mr(data, OTHER_MR), config.other_share)):
         if volumes and share > 0:
             sources.append(VolumeSource(volumes, "MR", config.size, config.pixel_mm))
             shares.append(share)
@@ -58,6 +60,20 @@ def validation_source(config: EmbeddedConfig, data: Path, cache: Path) -> Source
         return LabelMapSource(brain_label_maps(data, VALIDATION_MAPS), config.size, config.pixel_mm)
     phantoms = phantom_volumes(config.expert, VALIDATION_PHANTOMS, cache)
     return VolumeSource(phantoms, "CT", config.size, config.pixel_mm)
+
+
+def calibration_sources(config: EmbeddedConfig, data: Path, cache: Path) -> list[Source]:
+    """Where calibration images come from, in turn.
+
+    Brain: three parts of validation maps, one part of MR scans of other body parts that are not
+    trained on. Body: validation phantoms, and new images of the training scans, since there is no
+    other labelled scan.
+    """
+    unseen = validation_source(config, data, cache)
+    if config.expert == "body_ct":
+        return [unseen, training_source(config, data, cache)]
+    others = other_mr(data, OTHER_MR_FOR_CALIBRATION)
+    return [unseen, unseen, unseen, VolumeSource(others, "MR", config.size, config.pixel_mm)]
 
 
 def phantom_volumes(expert: str, seeds: Iterable[int], cache: Path) -> list[LabelledVolume]:

@@ -108,20 +108,26 @@ def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(ndimage.binary_fill_holes(closed))
 
 
-def other_mr(data: Path) -> list[LabelledVolume]:
+OTHER_MR = (
+    "totalsegmentator_ref/example_mr_sm",
+    *(f"ibsi_sts/STS_{patient}_MR_T1" for patient in ("001", "002", "004", "006")),
+    "sct_testing_data/t1/t1w",
+    "sct_testing_data/t2s/t2s_uncropped",
+)
+"""MR scans of other body parts, for training."""
+OTHER_MR_FOR_CALIBRATION = tuple(f"ibsi_sts/STS_{patient}_MR_T1" for patient in ("010", "012", "023"))
+
+
+def other_mr(data: Path, names: Sequence[str]) -> list[LabelledVolume]:
     """MR scans of other body parts, in which no brain structure is to be seen."""
-    labelled = data / "labelled"
-    paths = [labelled / "totalsegmentator_ref" / "example_mr_sm.nii.gz"]
-    paths += sorted((labelled / "ibsi_sts").glob("STS_00[1246]_MR_T1.nii.gz"))
-    paths += [labelled / "sct_testing_data" / part for part in ("t1/t1w.nii.gz", "t2s/t2s_uncropped.nii.gz")]
     volumes = []
-    for path in paths:
-        voxels, spacing = load_lps(path)
+    for name in names:
+        voxels, spacing = load_lps(data / "labelled" / f"{name}.nii.gz")
         empty = torch.zeros(voxels.shape, dtype=torch.uint8)
         none = torch.zeros(1, dtype=torch.int64)
         image = torch.from_numpy(np.ascontiguousarray(voxels.astype(np.float32)))
         known = known_mask(BRAIN_MR, BRAIN_MR)
-        volumes.append(LabelledVolume(path.stem, image, empty, none, none, torch.tensor(spacing), known))
+        volumes.append(LabelledVolume(name, image, empty, none, none, torch.tensor(spacing), known))
     return volumes
 
 
