@@ -24,7 +24,8 @@ _HEAD = (
 
 def update_card(figures: Path, earlier: Path | None) -> None:
     """Write the tables into MODEL_CARD.md and the evidence into the descriptions of the experts."""
-    now = json.loads(figures.read_text(encoding="utf-8"))["scans"]
+    measured = json.loads(figures.read_text(encoding="utf-8"))
+    now = measured["scans"]
     before = json.loads(earlier.read_text(encoding="utf-8"))["scans"] if earlier else []
     finished = {scan["scan"] for scan in now}
     joined = [scan for scan in before if scan["scan"] not in finished]
@@ -34,6 +35,7 @@ def update_card(figures: Path, earlier: Path | None) -> None:
     start, rest = text.split(BEGIN, 1)
     tables = "\n".join(_table(scan, "these weights") for scan in now)
     tables += "\n".join(_table(scan, "weights from before this scan joined training") for scan in joined)
+    tables += _template_lines(measured["template"])
     CARD.write_text(f"{start}{BEGIN}\n\n{tables}\n{END}{rest.split(END, 1)[1]}", encoding="utf-8")
     for expert_id in EXPERT_IDS:
         _write_evidence(FOLDER / f"{expert_id}.json", expert_id, now, joined)
@@ -44,6 +46,14 @@ def _table(scan: dict[str, Any], which: str) -> str:
     title = f"\n### {scan['scan'].capitalize()} ({modality}, {which}; {scan['labels']})\n\n"
     rows = [_row(name, row) for name, row in scan["structures"].items()]
     return title + _HEAD + "\n".join(rows) + "\n"
+
+
+def _template_lines(tissues: dict[str, Any]) -> str:
+    lines = [f"- {name}: Dice {row['dice']:.2f}" for name, row in tissues.items()]
+    title = (
+        "\n### MNI T1 template (an average of many people, no patient; every tenth slice, three planes)\n\n"
+    )
+    return title + "\n".join(lines) + "\n"
 
 
 def _row(name: str, row: dict[str, Any]) -> str:

@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_medreason.core.anatomy import is_known, leaves, structures
-from napari_medreason.core.plane import Plane, cut, slice_count
-from napari_medreason.core.volume import default_window
+from napari_medreason.core.plane import AXES, Plane, cut, slice_count
+from napari_medreason.core.volume import Window, default_window
+from napari_medreason.io import read
 from napari_medreason.models.embedded.answering import look
 from napari_medreason.models.embedded.experts import FOLDER, Expert
+from napari_medreason.models.embedded.masks import margin
 from napari_medreason.models.embedded.perception import Perceiver
 
 from .export_embedded import write_json
-from .held_out import HeldOut, held_out, labels_on, load
+from .held_out import TEMPLATE, TISSUES, HeldOut, held_out, labels_on, load
 from .losses import PRESENT_PIXELS
 from .train_embedded import device_tuning
 
@@ -66,7 +68,27 @@ def evaluate(data: Path, out: Path, *, weights: Path | None, before: tuple[str, 
         scores = scan_scores(perceiver, data, scan)
         rows = {name: score.figures() for name, score in scores.items() if score.true or score.predicted}
         measured.append({"scan": scan.name, "expert": scan.expert, "labels": scan.note, "structures": rows})
-    write_json(out, {"weights_sha256": perceiver.weights_sha256, "scans": measured})
+    template = {name: score.figures() for name, score in template_scores(perceiver, data).items()}
+    write_json(out, {"weights_sha256": perceiver.weights_sha256, "scans": measured, "template": template})
+
+
+def template_scores(perceiver: Perceiver, data: Path) -> dict[str, Score]:
+    """Grey and white matter on the MNI T1 template, every tenth slice of all three planes.
+
+    The template is no patient: it is sharper and more regular than any scan.
+    """
+    expert = next(expert for expert in perceiver.experts if expert.id == "brain_mr")
+    image = read(data / TEMPLATE.format("t1"))
+    maps = {part: read(data / TEMPLATE.format(part)) for part in ("gm", "wm")}
+    scores = {name: Score() for name in TISSUES}
+    for axis in AXES:
+        for index in range(5, slice_count(image, axis), 10):
+            seen = perceiver.perceive(cut(image, axis, index, default_window(image)), expert)
+            for name, (part, *members) in TISSUES.items():
+                share = cut(maps[part], axis, index, Window(0, 1)).image / maps[part].voxels.max()
+                mask = seen.frame.map_to_plane(margin(seen, members), fill=-10.0) > 0
+                scores[name].add(mask if mask.any() else None, share > 0.5, 1)
+    return scores
 
 
 def scan_scores(perceiver: Perceiver, data: Path, scan: HeldOut) -> dict[str, Score]:

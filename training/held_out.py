@@ -78,6 +78,19 @@ def held_out(data: Path, before: tuple[str, ...]) -> list[HeldOut]:
     return scans
 
 
+TEMPLATE = "labelled/mni_icbm152/mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
+"""A T1 image averaged over many people, with maps of grey ("gm") and white ("wm") matter."""
+TISSUES = {
+    "grey matter": (
+        "gm",
+        *("cerebral_cortex", "cerebellar_cortex", "caudate_nucleus", "putamen", "thalamus"),
+        *("hippocampus", "amygdala", "nucleus_accumbens"),
+    ),
+    "white matter": ("wm", "cerebral_white_matter", "cerebellar_white_matter", "brainstem"),
+}
+"""Tissue to its map and the structures that are made of it."""
+
+
 _IN_ABDOMEN_CT = (
     *("liver", "spleen", "stomach", "pancreas", "adrenal_gland", "colon", "vertebra", "aorta"),
     *("inferior_vena_cava", "portal_vein", "spinal_canal", "erector_spinae", "ribs"),
