@@ -24,7 +24,12 @@ def real_slice_file() -> Path:
     """One real CT slice of 128 x 128 pixels, from the test files inside the pydicom package."""
     from pydicom.data import get_testdata_file
 
-    return Path(str(get_testdata_file("CT_small.dcm", download=False)))
+    from napari_medreason.errors import MedReasonError
+
+    found = get_testdata_file("CT_small.dcm", download=False)
+    if found is None:
+        raise MedReasonError("this pydicom came without its test files; install pydicom from PyPI")
+    return Path(str(found))
 
 
 def truth(study: Study) -> Path:

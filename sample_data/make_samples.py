@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from napari_medreason_training.phantoms import Phantom
 
-CT_SEED, MR_SEED = 10_001, 10_002
+CT_SEED, MR_SEED = 10_106, 10_002
 """Both lie in the range that training never uses (see napari_medreason_training.phantoms)."""
 
 _SLABS = 3
@@ -133,6 +133,11 @@ def checksums(folder: Path) -> Iterator[tuple[str, str]]:
 def make_all(folder: Path) -> None:
     """Write all samples and their sources page into an existing, empty folder."""
     write_label_names(folder, ct=make_ct(folder), mr=make_mr(folder))
+    write_sources(folder)
+
+
+def write_sources(folder: Path) -> None:
+    """Write `SOURCES.md`: where the samples come from, and their checksums."""
     rows = "\n".join(f"| `{name}` | `{digest}` |" for name, digest in checksums(folder))
     (folder / "SOURCES.md").write_text(_SOURCES.format(rows=rows, ct=CT_SEED, mr=MR_SEED), encoding="utf-8")
 
@@ -169,7 +174,7 @@ again with the same library versions gives the same bytes:
 The SHA-256 of `ct` is that of its files' bytes, in order of their names.
 
 The third sample, a real CT slice, is not stored here: it is `CT_small.dcm` from the test files that
-ship inside the pydicom package (MIT licence).
+pydicom distributes, under its terms, inside its own package.
 """
 
 

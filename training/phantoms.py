@@ -124,7 +124,7 @@ def body_ct(
     paint_muscles(subject, muscle)
     for paint in (
         paint_shoulders, paint_lungs, paint_pelvic_floor, paint_hip_flexors, paint_ribs, paint_spine,
-        paint_pelvis, paint_heart, paint_great_vessels, paint_airways, paint_liver, paint_spleen,
+        paint_pelvis, paint_heart, paint_liver, paint_great_vessels, paint_airways, paint_spleen,
         paint_kidneys, paint_adrenals, paint_pancreas, paint_stomach, paint_gallbladder, paint_colon,
         paint_bladder, paint_small_bowel,
     ):  # fmt: skip
