@@ -31,9 +31,9 @@ def volume():
     return make_volume()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def bridge(qapp):
-    """Engine with a made-up model, ended after the test."""
+    """Engine with a made-up model, shared by the tests because a process takes a second to start."""
     from napari_medreason._qt.engine_bridge import EngineBridge
     from napari_medreason.engine.client import EngineClient
 
@@ -57,17 +57,32 @@ def notices(monkeypatch):
     notification_manager.notification_ready.disconnect(listen)
 
 
-@pytest.fixture
-def dock(make_napari_viewer, bridge, volume, notices, qtbot):
-    """A viewer with a study and the Ask dock."""
+def open_dock(viewer, bridge, volume):
+    """The Ask dock on a viewer with one study."""
     from napari.layers import Layer
 
     from napari_medreason import layers
     from napari_medreason._qt.ask_widget import AskWidget
 
-    viewer = make_napari_viewer()
     viewer.add_layer(Layer.create(*layers.image_layer(volume)))
-    widget = AskWidget(viewer, engine=bridge)
+    return AskWidget(viewer, engine=bridge)
+
+
+@pytest.fixture
+def dock(bridge, volume, notices, qtbot):
+    """The Ask dock on napari's viewer model: everything but the drawn window, which takes seconds."""
+    from napari.components import ViewerModel
+
+    widget = open_dock(ViewerModel(), bridge, volume)
+    yield widget
+    widget.close_all()
+
+
+@pytest.fixture
+def window_dock(make_napari_viewer, bridge, volume, notices, qtbot):
+    """The Ask dock in a real napari window."""
+    viewer = make_napari_viewer()
+    widget = open_dock(viewer, bridge, volume)
     viewer.window.add_dock_widget(widget, name="Ask")
     yield widget
     widget.close_all()

@@ -39,7 +39,8 @@ def move_box(layer, down=3.0):
     layer.data = [corners]
 
 
-def test_enter_gives_mask_box_points_and_words_on_the_slice_shown(dock, qtbot, volume):
+def test_enter_gives_mask_box_points_and_words_on_the_slice_shown(window_dock, qtbot, volume):
+    dock = window_dock
     viewer = dock._viewer
     viewer.dims.set_current_step(0, 5)
     mask, box, points = ask_and_wait(dock, qtbot)
@@ -94,7 +95,8 @@ def test_asking_again_adds_a_second_answer(dock, qtbot):
     assert [layer.name for layer in dock._viewer.layers[:4]] == first
 
 
-def test_moving_the_box_redraws_the_mask_and_undo_brings_it_back(dock, qtbot):
+def test_moving_the_box_redraws_the_mask_and_undo_brings_it_back(window_dock, qtbot):
+    dock = window_dock
     mask, box, _ = ask_and_wait(dock, qtbot)
     before, corners = np.array(mask.data), np.array(box.data[0])
     move_box(box)
@@ -171,7 +173,8 @@ def test_a_deleted_box_comes_back_with_undo(dock, qtbot):
     assert len(box.data) == 1
 
 
-def test_cancel_in_the_middle_changes_nothing_and_the_next_question_works(dock, qtbot):
+def test_cancel_in_the_middle_changes_nothing_and_the_next_question_works(window_dock, qtbot):
+    dock = window_dock
     ask(dock, qtbot, "a slow question")
     qtbot.waitUntil(lambda: "3 " in dock.view.answer_view.toPlainText(), timeout=PATIENCE)
     assert dock.view.ask_button.text() == "Cancel"
@@ -183,7 +186,8 @@ def test_cancel_in_the_middle_changes_nothing_and_the_next_question_works(dock, 
     assert len(dock._viewer.layers) == 4
 
 
-def test_killed_engine_is_told_and_the_next_question_works(dock, bridge, qtbot, notices):
+def test_killed_engine_is_told_and_the_next_question_works(window_dock, bridge, qtbot, notices):
+    dock = window_dock
     ask(dock, qtbot, "a slow question")
     qtbot.waitUntil(lambda: "3 " in dock.view.answer_view.toPlainText(), timeout=PATIENCE)
     first = bridge.client.pid
@@ -291,7 +295,8 @@ def test_deleting_the_layers_by_hand_takes_the_answer_off_the_list(dock, qtbot):
     assert len(dock.presenter.session) == 0
 
 
-def test_click_on_an_answer_goes_to_its_slice_and_selects_its_box(dock, qtbot):
+def test_click_on_an_answer_goes_to_its_slice_and_selects_its_box(window_dock, qtbot):
+    dock = window_dock
     viewer = dock._viewer
     viewer.dims.order = (1, 0, 2)
     viewer.dims.set_current_step(1, 7)

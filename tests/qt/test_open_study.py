@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from napari.components import ViewerModel
 from pydicom.data import get_testdata_file
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog, QInputDialog, QPushButton
@@ -40,8 +41,8 @@ def write_two_series(folder):
 
 
 @pytest.fixture
-def opener(make_napari_viewer, notices, qtbot):
-    opener = StudyOpener(make_napari_viewer())
+def opener(notices, qtbot):
+    opener = StudyOpener(ViewerModel())
     yield opener
     opener.close()
 
