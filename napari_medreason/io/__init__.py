@@ -3,7 +3,7 @@
 from napari_medreason.io.atomic import replace_file
 from napari_medreason.io.base import Format, SeriesInfo
 from napari_medreason.io.modality import guess_modality
-from napari_medreason.io.registry import formats, list_series, read, write
+from napari_medreason.io.registry import formats, list_series, read, read_lazily, write
 from napari_medreason.io.summary import describe
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "guess_modality",
     "list_series",
     "read",
+    "read_lazily",
     "replace_file",
     "write",
 ]

@@ -65,6 +65,7 @@ class Format:
 
     suffixes: lower case, with the dot, most specific first. can_read looks at name and first bytes
     only. list_series and write may be None when the format has one image per file or is read only.
+    read_lazily: as read, but voxels are decoded on first use; None where all are read at once.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Format:
         default=None, repr=False
     )
     write: Callable[[Path, Volume], None] | None = field(default=None, repr=False)
+    read_lazily: Callable[[Path, ReadOptions], Volume] | None = field(default=None, repr=False)
 
 
 def allocate(shape: tuple[int, ...], dtype: type[np.generic], name: str) -> NDArray[Any]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_medreason.core.volume import Volume
 from napari_medreason.errors import UnreadableImageError
 from napari_medreason.io.base import Format, ReadOptions, SeriesInfo
+from napari_medreason.io.dicom_grid import Grid
 from napari_medreason.io.dicom_headers import SUFFIXES, looks_like_dicom
+from napari_medreason.io.dicom_lazy import decode_lazily
 from napari_medreason.io.dicom_pixels import decode, value_warnings, values_calibrated
 from napari_medreason.io.dicom_series import Scan, Stack, left_out_warnings, scan, sibling_warnings
 from napari_medreason.io.modality import guess_modality
@@ -25,10 +31,31 @@ def list_series(path: Path, options: ReadOptions) -> tuple[SeriesInfo, ...]:
 
 def read(path: Path, options: ReadOptions) -> Volume:
     """One series as a volume; the largest when none is asked for."""
+    return _opened(path, options, decode)
+
+
+def read_lazily(path: Path, options: ReadOptions) -> Volume:
+    """As `read`, but slices of calibrated CT are decoded when they are first used."""
+    return _opened(path, options, _decode_when_used)
+
+
+def _decode_when_used(grid: Grid, options: ReadOptions) -> NDArray[np.generic]:
+    """A dask array where the default window is fixed, else everything: percentiles need all values."""
+    ct = grid.frames[0][0].series.modality == "CT"
+    return decode_lazily(grid) if ct and _calibrated(grid) else decode(grid, options)
+
+
+def _calibrated(grid: Grid) -> bool:
+    return grid.calibrated and values_calibrated(grid.frames[0][0])
+
+
+def _opened(
+    path: Path, options: ReadOptions, decoded: Callable[[Grid, ReadOptions], NDArray[np.generic]]
+) -> Volume:
     found = scan(path, options)
     stack = _chosen(found, options.series)
     grid, info = stack.grid, stack.info
-    voxels = decode(grid, options)
+    voxels = decoded(grid, options)
     warnings = (*grid.warnings, *value_warnings(grid), *left_out_warnings(found.left_out))
     if not options.series and len(found.stacks) > 1:
         warnings += (_others(found, stack),)
@@ -40,7 +67,7 @@ def read(path: Path, options: ReadOptions) -> Volume:
         modality=info.modality,
         name=f"{info.modality} series {info.number}" if info.number is not None else info.modality,
         orientation_known=grid.orientation_known,
-        calibrated=grid.calibrated and values_calibrated(grid.frames[0][0]),
+        calibrated=_calibrated(grid),
         series_uid=info.uid,
         warnings=warnings,
     )
@@ -65,4 +92,4 @@ def _others(found: Scan, stack: Stack) -> str:
     return f"The largest series is shown ({stack.info.slice_count} slices); {rest} there to choose from."
 
 
-FORMAT = Format("DICOM", SUFFIXES, can_read, read, list_series)
+FORMAT = Format("DICOM", SUFFIXES, can_read, read, list_series, read_lazily=read_lazily)

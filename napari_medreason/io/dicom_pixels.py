@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,13 +41,24 @@ LOOK_UP_TABLE = (
 )
 
 
-class _DoesNotFitError(Exception):
+class DoesNotFitError(Exception):
     """A value is not a whole number within int16."""
 
 
+class Target(Protocol):
+    """Where decoded images go: an array (frame, k, j, i), or what takes them by (frame, k)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the images."""
+
+    def __setitem__(self, place: tuple[int, int], image: NDArray[Any], /) -> None:
+        """Take the (rows, columns) image at (frame, k)."""
+
+
 @dataclass(frozen=True, eq=False)
-class _Task:
-    """Frames of one file and where their values go."""
+class Task:
+    """Frames of one file and the (frame, k) where the values of each go."""
 
     path: Path
     frames: tuple[tuple[FrameHeader, tuple[int, int]], ...]
@@ -62,11 +73,11 @@ def decode(grid: Grid, options: ReadOptions) -> NDArray[np.generic]:
     """
     first = grid.frames[0][0]
     shape = (len(grid.frames), len(grid.frames[0]), *first.shape)
-    for dtype in (np.int16, np.float32) if _may_fit(grid) else (np.float32,):
+    for dtype in (np.int16, np.float32) if may_fit_int16(grid) else (np.float32,):
         values = allocate(shape, dtype, first.path.name)
         try:
             _decode_into(values, grid, options)
-        except _DoesNotFitError:
+        except DoesNotFitError:
             del values
             continue
         return values[0] if shape[0] == 1 else values
@@ -93,19 +104,19 @@ def values_calibrated(image: FrameHeader) -> bool:
     return not (pixels.look_up_table or raw_ct)
 
 
-def _may_fit(grid: Grid) -> bool:
+def may_fit_int16(grid: Grid) -> bool:
     """Whether slopes and intercepts are whole, so that int16 is worth trying."""
     scales = {(image.pixels.slope, image.pixels.intercept) for frame in grid.frames for image in frame}
     return all(part == round(part) and abs(part) <= _INT16.max for scale in scales for part in scale)
 
 
 def _decode_into(values: NDArray[np.generic], grid: Grid, options: ReadOptions) -> None:
-    tasks, total = _tasks(grid), len(grid.frames) * len(grid.frames[0])
+    tasks, total = tasks_of(grid), len(grid.frames) * len(grid.frames[0])
     stop, processes = Event(), DecoderProcesses()
     # pydicom warns about padding and the like; a fault that matters is raised.
     with warnings.catch_warnings(), ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         warnings.simplefilter("ignore")
-        pending = {pool.submit(_decode_task, task, values, processes, stop): task for task in tasks}
+        pending = {pool.submit(decode_task, task, values, processes, stop): task for task in tasks}
         try:
             _collect(pending, total, options)
         finally:
@@ -115,7 +126,7 @@ def _decode_into(values: NDArray[np.generic], grid: Grid, options: ReadOptions) 
             processes.collect()
 
 
-def _collect(pending: dict[Future[None], _Task], total: int, options: ReadOptions) -> None:
+def _collect(pending: dict[Future[None], Task], total: int, options: ReadOptions) -> None:
     done_images = 0
     waiting = set(pending)
     options.report(0, total)
@@ -127,20 +138,25 @@ def _collect(pending: dict[Future[None], _Task], total: int, options: ReadOption
         options.report(done_images, total)
 
 
-def _tasks(grid: Grid) -> list[_Task]:
+def tasks_of(grid: Grid) -> list[Task]:
+    """What is decoded together: an image, or up to 32 neighbouring frames of a multi-frame file."""
     by_file: dict[Path, list[tuple[FrameHeader, tuple[int, int]]]] = defaultdict(list)
     for n, frame in enumerate(grid.frames):
         for k, image in enumerate(frame):
             by_file[image.path].append((image, (n, k)))
-    tasks: list[_Task] = []
+    tasks: list[Task] = []
     for path, entries in by_file.items():
         entries.sort(key=lambda entry: entry[0].frame_index)
         chunks = range(0, len(entries), _FRAMES_PER_TASK)
-        tasks.extend(_Task(path, tuple(entries[n : n + _FRAMES_PER_TASK])) for n in chunks)
+        tasks.extend(Task(path, tuple(entries[n : n + _FRAMES_PER_TASK])) for n in chunks)
     return tasks
 
 
-def _decode_task(task: _Task, values: NDArray[np.generic], processes: DecoderProcesses, stop: Event) -> None:
+def decode_task(task: Task, values: Target, processes: DecoderProcesses, stop: Event) -> None:
+    """Put the real values of the task's images into `values`, of its dtype, as `decode` has them.
+
+    Ends early once `stop` is set. Raises UnreadableImageError, and DoesNotFitError for int16.
+    """
     first = task.frames[0][0]
     compressed = needs_process(first.pixels.transfer_syntax)
     try:
@@ -168,10 +184,10 @@ def _real(stored: NDArray[Any], image: FrameHeader, dtype: np.dtype[Any]) -> NDA
     pixels = image.pixels
     if dtype == np.int16:
         if stored.dtype.kind == "f":
-            raise _DoesNotFitError
+            raise DoesNotFitError
         whole = _upright(stored.astype(np.int64), image) * int(pixels.slope) + int(pixels.intercept)
         if whole.min() < _INT16.min or whole.max() > _INT16.max:
-            raise _DoesNotFitError
+            raise DoesNotFitError
         return whole.astype(np.int16)
     real = _upright(stored.astype(np.float64), image) * pixels.slope + pixels.intercept
     return np.asarray(real.astype(np.float32))

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,12 +104,14 @@ def _set_forms(header: Any, affine_ras: NDArray[np.float64], *, known: bool) -> 
 
 @contextlib.contextmanager
 def _nibabel_quiet() -> Iterator[None]:
-    """Keep nibabel's own header notes off standard error; what matters is in Volume.warnings."""
+    """Keep nibabel's own notes and warnings away from the user; what matters is in Volume.warnings."""
     logger = logging.getLogger("nibabel.global")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logger.setLevel(before)
 
