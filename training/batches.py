@@ -12,7 +12,7 @@ from torch import Tensor
 from napari_medreason.models.embedded import inputs
 from napari_medreason.models.embedded.structures import BODY_CT, BRAIN_MR
 
-from .intensities import ct_resynthesis, mr_artefacts, mr_gamma, tissue_contrasts
+from .intensities import ct_resynthesis, mr_artefacts, mr_gamma, tissue_contrasts, with_arms
 from .sampling import (
     SlicePoints,
     SliceShape,
@@ -28,7 +28,9 @@ from .volumes import LabelledVolume, LabelMaps
 
 BRAIN_SHAPE = SliceShape(8.0, (0.85, 1.25), 0.08, 4.0, 1.0, 25.0)
 BODY_SHAPE = SliceShape(5.0, (0.75, 1.3), 0.12, 11.0, 4.0, 35.0)
-SAGITTAL = 2
+AXIAL, SAGITTAL = 0, 2
+ARMS_DOWN = 0.35
+"""Share of the axial CT slices that get arms beside the trunk."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,8 +159,17 @@ class VolumeSource:
         which = torch.multinomial(weights, count, replacement=True, generator=generator)
         parts = [self._one(self.volumes[int(n)], strength, generator) for n in which]
         image, labels, sides, known, plane = (torch.cat(part) for part in zip(*parts, strict=True))
+        if self.modality == "CT":
+            image = self._some_with_arms(image, plane, generator)
         channels = self._channels(image, labels, strength, generator)
         return Batch(channels, labels, _told_sides(sides, plane), known, plane)
+
+    def _some_with_arms(self, image: Tensor, plane: Tensor, generator: torch.Generator) -> Tensor:
+        chosen = chance(len(image), ARMS_DOWN, generator) & (plane == AXIAL)
+        arms = [
+            with_arms(i, self.pixel_mm, generator) if c else i for i, c in zip(image, chosen, strict=True)
+        ]
+        return torch.stack(arms)
 
     def _one(
         self, volume: LabelledVolume, strength: float, generator: torch.Generator

@@ -142,6 +142,36 @@ def ct_resynthesis(
     return blurred(changed, uniform(count, 0.1, 1.0, generator))
 
 
+def with_arms(hu: Tensor, pixel_mm: float, generator: torch.Generator) -> Tensor:
+    """(S, S) axial HU with an arm on both sides of the trunk, as in scans with the arms down."""
+    body = hu > -300
+    columns, rows = body.sum(0), body.sum(1)
+    filled = (columns > 4).nonzero()[:, 0]
+    if len(filled) == 0:
+        return hu
+    middle = float((rows * torch.arange(len(rows))).sum() / rows.sum())
+    radius, gap, lower, shape = torch.rand(4, generator=generator).tolist()
+    radius = (26 + 26 * radius) / pixel_mm
+    y = middle + (40 * lower - 15) / pixel_mm
+    for edge, outwards in ((float(filled[0]), -1), (float(filled[-1]), 1)):
+        x = edge + outwards * radius * (0.9 + 0.4 * gap)
+        arm = _arm(hu.shape[-1], (x, y), radius, (0.8 + 0.5 * shape, pixel_mm))
+        hu = torch.where(~body, torch.maximum(hu, arm), hu)
+    return hu
+
+
+def _arm(size: int, centre: tuple[float, float], radius: float, shape: tuple[float, float]) -> Tensor:
+    """(size, size) HU of one arm in air; shape: height over width, and mm per pixel."""
+    index = torch.arange(size).float()
+    x, y = index[None, :] - centre[0], index[:, None] - centre[1]
+    depth = ((x**2 + (y / shape[0]) ** 2).sqrt()) / radius
+    bone = (x**2 + y**2).sqrt() * shape[1]
+    arm = torch.where(depth < 1, -100.0, -1024.0)
+    arm = torch.where(depth < 0.85, 50.0, arm)
+    arm = torch.where(bone < 12, 500.0, arm)
+    return torch.where(bone < 6, 20.0, arm)
+
+
 def _organ_offsets(count: int, structures: tuple[str, ...], generator: torch.Generator) -> Tensor:
     spread = torch.tensor([0.0] + [_SOFT_SPREAD[name][0] for name in structures])
     most = torch.tensor([0.0] + [_SOFT_SPREAD[name][1] for name in structures])

@@ -18,6 +18,7 @@ from napari_medreason.models.embedded.structures import BODY_CT, BRAIN_MR
 from napari_medreason_training import embedded_sources
 from napari_medreason_training.batches import LabelMapSource, VolumeSource
 from napari_medreason_training.config import config_from, read_config
+from napari_medreason_training.intensities import with_arms
 from napari_medreason_training.losses import class_weights, present, side_loss, structure_loss
 from napari_medreason_training.phantoms import body_ct
 from napari_medreason_training.prompts import random_prompts
@@ -84,6 +85,17 @@ def test_left_is_the_patients_left_on_axial_and_coronal_images(body_source):
             left, right = (sides == 1).sum(0).float(), (sides == 2).sum(0).float()
             if left.sum() > 20 and right.sum() > 20:
                 assert (left * columns).sum() / left.sum() > (right * columns).sum() / right.sum()
+
+
+def test_arms_lie_beside_the_trunk_and_change_nothing_in_it():
+    hu = torch.full((96, 96), -1024.0)
+    hu[30:66, 30:66] = 40.0
+    arms = with_arms(hu, 3.0, seeded(1, 1))
+    assert torch.equal(arms[30:66, 30:66], hu[30:66, 30:66])
+    assert (arms[:, :28] > 0).any()
+    assert (arms[:, 68:] > 0).any()
+    air = torch.full((32, 32), -1024.0)
+    assert torch.equal(with_arms(air, 3.0, seeded(1, 1)), air)
 
 
 def test_prompts_lie_on_their_object(body_source):
