@@ -148,9 +148,10 @@ def test_phantom_is_the_same_as_dicom_and_as_nifti(real_data):
 
 def nifti_files() -> list[str]:
     places = [DATA / "conformance" / "nibabel", DATA / "conformance" / "niivue"]
-    places += [DATA / "labelled" / name for name in ("ibsi_sts", "tcia_cervical_ct", "totalsegmentator_ref")]
+    places += [DATA / "labelled" / name for name in ("ibsi_sts", "totalsegmentator_ref")]
     found = [path for place in places for path in sorted(place.glob("*.nii*"))[:12]]
-    return [str(path.relative_to(DATA)) for path in found] or ["no data"]
+    small = [path for path in found if path.stat().st_size < 8_000_000]
+    return [str(path.relative_to(DATA)) for path in small] or ["no data"]
 
 
 @pytest.mark.parametrize("name", nifti_files())
@@ -166,8 +167,6 @@ def test_real_nifti_against_nibabel_and_back(real_data, tmp_path, name):
     np.testing.assert_allclose(volume.voxels.T, values, rtol=1e-6)
     if volume.orientation_known:
         np.testing.assert_allclose(REPORT["RAS_FROM_LPS"] @ volume.affine, reference.affine, atol=1e-6)
-    if volume.voxels.nbytes > 30_000_000:
-        return
     io.write(tmp_path / "again.nii.gz", volume)
     again = nib.load(tmp_path / "again.nii.gz")
     np.testing.assert_array_equal(np.asanyarray(again.dataobj), volume.voxels.T)
@@ -195,6 +194,7 @@ def every_file() -> list[str]:
     return [str(path.relative_to(DATA)) for path in found] or ["no data"]
 
 
+@pytest.mark.slow
 def test_every_single_file_gives_an_image_or_one_clear_line(real_data):
     read = 0
     for name in every_file():
