@@ -14,6 +14,7 @@ from pydicom.data import get_testdata_file
 
 from napari_medreason import cli
 from napari_medreason.models import available
+from napari_medreason.napari_hooks import DEMO_SLICE
 from napari_medreason_sample_data import brain_file, ct_folder
 
 ANSWER_KEYS = {
@@ -39,14 +40,14 @@ def medreason(monkeypatch, capsys):
 def test_ask_writes_mask_overlay_and_json_of_the_agreed_form(medreason, tmp_path):
     out = tmp_path / "answer"
     code, printed, _ = medreason(
-        "ask", ct_folder(), "Where is the liver?", "--slice", 45, "--out", out, "--json"
+        "ask", ct_folder(), "Where is the liver?", "--slice", DEMO_SLICE, "--out", out, "--json"
     )
     report = json.loads(printed)
     assert code == 0
     assert report.keys() >= ANSWER_KEYS
     assert (report["status"], report["present"], report["model"]) == ("found", True, "embedded")
     assert report["plane"] | {"spacing": None} == {
-        "axis": "axial", "index": 45, "shape": [256, 256], "orientation": ["L", "P"], "spacing": None,
+        "axis": "axial", "index": DEMO_SLICE, "shape": [256, 256], "orientation": ["L", "P"], "spacing": None,
     }  # fmt: skip
     assert set(report["seconds"]) == {"load", "reason", "segment"}
     assert json.loads((out / "answer.json").read_text(encoding="utf-8")) == report
@@ -74,7 +75,8 @@ def test_the_mask_file_is_the_answered_slice_and_nothing_else(medreason, tmp_pat
 
 def test_asking_twice_gives_the_same_answer(medreason):
     reports = [
-        json.loads(medreason("ask", ct_folder(), "spleen", "--slice", 45, "--json")[1]) for _ in range(2)
+        json.loads(medreason("ask", ct_folder(), "spleen", "--slice", DEMO_SLICE, "--json")[1])
+        for _ in range(2)
     ]
     assert [report | {"seconds": 0} for report in reports] == [reports[0] | {"seconds": 0}] * 2
 
@@ -88,7 +90,7 @@ def test_what_is_not_known_is_said_with_what_is(medreason):
 
 
 def test_without_json_the_answer_is_for_people(medreason):
-    code, printed, _ = medreason("ask", ct_folder(), "Where is the liver?", "--slice", 45)
+    code, printed, _ = medreason("ask", ct_folder(), "Where is the liver?", "--slice", DEMO_SLICE)
     assert code == 0
     assert "liver" in printed
     assert "Research use only" in printed
