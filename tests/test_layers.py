@@ -276,7 +276,7 @@ def test_drawn_boxes_come_back_inside_the_plane(x0, y0, width, height):
     ("answer", "expected"),
     [
         ("The liver is seen. It is big.", "The liver is seen"),
-        ("The liver is seen on this axial slice, near it.", "The liver is seen on this\naxial slice"),
+        ("The liver is seen on this axial slice, near it.", "The liver"),
         ("word " * 30, "word word word word word\nword word word word word …"),
         ("about 3.5 cm wide", "about 3.5 cm wide"),
         ("", ""),

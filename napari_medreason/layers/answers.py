@@ -170,6 +170,10 @@ def _point_style(label: AnswerLabel, features: dict[str, Any], pixels: int) -> d
 
 
 def short_answer(grounding: Grounding) -> str:
-    """The words drawn beside the box: the first clause of the answer, in at most two short lines."""
+    """The words drawn beside the box: the first clause of the answer, in at most two short lines.
+
+    "is seen on this axial slice" is left out: the box shows it, and boxes are often close together.
+    """
     clause = re.split(r"[.,;:](?:\s|$)", grounding.answer.strip(), maxsplit=1)[0]
+    clause = re.sub(r" (?:is|are) seen on this (?:\w+ )?slice$", "", clause)
     return "\n".join(textwrap.wrap(clause, width=26, max_lines=2, placeholder=" …"))
