@@ -40,10 +40,13 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerDataTuple
 
 
 def read_layers(path: str | Sequence[str]) -> list[LayerDataTuple]:
-    """The study at `path` (its largest series) as one image layer; doubts come as one warning."""
+    """The study at `path` (its largest series) as one image layer; doubts come as one warning.
+
+    napari waits for its readers, so slices of CT are decoded when they are first shown.
+    """
     from napari_medreason import io
 
-    return _layers(io.read(path if isinstance(path, str) else path[0]))
+    return _layers(io.read_lazily(path if isinstance(path, str) else path[0]))
 
 
 def _layers(volume: Volume) -> list[LayerDataTuple]:

@@ -101,15 +101,12 @@ def test_any_orientation_width_and_scale_is_the_same(
     assert is_lazy(lazy)
     np.testing.assert_array_equal(lazy.affine, whole.affine)
     assert lazy.warnings == whole.warnings
-    try:
-        values = np.asarray(lazy.voxels)
-    except UnreadableImageError as error:
-        # only where the slices looked at while opening fit int16 and another does not
-        assert "far beyond" in str(error)
-        assert whole.voxels.dtype == np.float32
+    if whole.voxels.dtype != lazy.voxels.dtype:
+        # only where the slices looked at while opening fit int16 and another one does not
+        with pytest.raises(UnreadableImageError, match="far beyond"):
+            np.asarray(lazy.voxels)
         return
-    assert values.dtype == whole.voxels.dtype
-    np.testing.assert_array_equal(values, whole.voxels)
+    np.testing.assert_array_equal(np.asarray(lazy.voxels), whole.voxels)
 
 
 def test_a_slope_for_each_slice(tmp_path, series_maker, ramp):
@@ -257,11 +254,9 @@ def test_a_plane_of_the_layer_decodes_its_slice_alone(long_series, decoded):
     assert len(decoded) == len(set(decoded)) == 6
 
 
-def test_decoded_values_cannot_be_changed_by_accident(long_series):
+def test_changing_what_was_taken_changes_no_slice(long_series):
     volume = io.read_lazily(long_series[0])
-    shown = np.asarray(volume.voxels[3])
-    with pytest.raises(ValueError, match="read-only"):
-        shown[:] = 0
+    np.array(volume.voxels[3], copy=False)[:] = 0
     np.testing.assert_array_equal(np.asarray(volume.voxels), long_series[1])
 
 
