@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy  # its submodules load at first use; ndimage takes half a second
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_medreason.core.geometry import index_to_lps
 from napari_medreason.core.plane import Plane
@@ -33,7 +33,7 @@ def margin(seen: Perception, members: Sequence[str]) -> NDArray[np.float32]:
 
 def without_specks(mask: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_]:
     """The mask without islands under `smallest` pixels or far smaller than the largest; holes filled."""
-    islands, count = ndimage.label(mask)
+    islands, count = scipy.ndimage.label(mask)
     if count == 0:
         return mask
     sizes = np.bincount(islands.ravel())
@@ -43,12 +43,12 @@ def without_specks(mask: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_
 
 
 def _small_holes_filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Holes up to a twentieth of the mask are gaps in the prediction; larger ones are anatomy."""
-    holes, count = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
+    """Holes up to a hundredth of the mask are gaps in the prediction; larger ones are anatomy."""
+    holes, count = scipy.ndimage.label(scipy.ndimage.binary_fill_holes(mask) & ~mask)
     if count == 0:
         return mask
     sizes = np.bincount(holes.ravel())
-    small = sizes <= 0.05 * mask.sum()
+    small = sizes <= 0.01 * mask.sum()
     small[0] = False
     return np.asarray(mask | small[holes])
 
