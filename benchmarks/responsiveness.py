@@ -27,18 +27,19 @@ def measure(way: str) -> dict[str, list[float]]:
     import napari
     from napari.layers import Layer
 
-    from napari_medreason import layers, napari_hooks
+    from napari_medreason import io, layers, napari_hooks
+    from napari_medreason_sample_data import ct_folder
 
     viewer = napari.Viewer()
     viewer.add_layer(Layer.create(*napari_hooks.sample_ct()[0]))
-    study = layers.study_of(viewer.layers[0])
+    study, volume = layers.study_of(viewer.layers[0]), io.read(ct_folder())
     asker = EngineAsker() if way == "engine" else ThreadAsker()
-    asker(plane_of(study, 0))  # loads the model, not measured
+    asker(plane_of(volume, 0))  # loads the model, not measured
     gaps, times = [], []
     for step in range(1, REPEATS + 1):
         with Ticks() as ticks:
             begin = time.perf_counter()
-            grounding = asker(plane_of(study, step))
+            grounding = asker(plane_of(volume, step))
             times.append(time.perf_counter() - begin)
         gaps.append(ticks.longest)
     begin = time.perf_counter()
@@ -50,12 +51,12 @@ def measure(way: str) -> dict[str, list[float]]:
     return {"gaps": gaps, "times": times, "layers": [added]}
 
 
-def plane_of(study, step: int):
+def plane_of(volume, step: int):
     from napari_medreason.core.plane import cut
     from napari_medreason.core.volume import default_window
     from napari_medreason.napari_hooks import DEMO_SLICE
 
-    return cut(study.volume, "axial", DEMO_SLICE + step, default_window(study.volume))
+    return cut(volume, "axial", DEMO_SLICE + step, default_window(volume))
 
 
 class Ticks:

@@ -23,9 +23,10 @@ def import_seconds(module: str) -> float:
     return median(runs)
 
 
-def dock_seconds() -> tuple[float, float, bool]:
-    """Seconds until a viewer stands, seconds until the dock stands in it, and whether torch was loaded."""
+def dock_seconds() -> tuple[float, float, float, bool]:
+    """Seconds until a viewer stands, until the dock stands in it, for settings; whether torch was loaded."""
     import napari
+    from napari.settings import get_plugin_settings
     from qtpy.QtWidgets import QApplication
 
     begin = time.perf_counter()
@@ -35,8 +36,10 @@ def dock_seconds() -> tuple[float, float, bool]:
     viewer.window.add_plugin_dock_widget("napari-medreason", "Ask")
     QApplication.processEvents()
     docked = time.perf_counter()
+    get_plugin_settings("napari-medreason")
+    read = time.perf_counter()
     viewer.close()
-    return stands - begin, docked - stands, "torch" in sys.modules
+    return stands - begin, docked - stands, read - docked, "torch" in sys.modules
 
 
 def main() -> None:
@@ -44,10 +47,14 @@ def main() -> None:
         (f"import {module}", milliseconds(import_seconds(module)))
         for module in ("napari_medreason", "napari_medreason.napari_hooks", "napari_medreason.cli")
     ]
-    viewer, dock, torch_loaded = dock_seconds()
+    viewer, dock, settings, torch_loaded = dock_seconds()
     rows += [
         ("napari's own start (viewer window)", milliseconds(viewer)),
         ("Ask dock, beyond that", milliseconds(dock)),
+        (
+            "remembered settings, once, after the dock stands (napari reads all manifests)",
+            milliseconds(settings),
+        ),
         ("torch loaded in napari's process", "yes" if torch_loaded else "no"),
     ]
     print_table(("step", "time"), rows)

@@ -176,7 +176,11 @@ class AskView(QWidget):
         for row, (model_id, title, summary) in enumerate(models):
             self.model_choice.addItem(title, model_id)
             self.model_choice.setItemData(row, summary, Qt.ItemDataRole.ToolTipRole)
-        self.model_choice.setCurrentIndex(max(0, self.model_choice.findData(chosen)))
+        self.choose_model(chosen)
+
+    def choose_model(self, model_id: str) -> None:
+        """Show a model as the chosen one; the first one when it is not in the list."""
+        self.model_choice.setCurrentIndex(max(0, self.model_choice.findData(model_id)))
 
     def set_images(self, names: Sequence[str], chosen: int) -> None:
         """Fill the image choice; without images asking is disabled, with the reason as tool tip."""

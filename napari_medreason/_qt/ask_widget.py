@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from napari.layers import Image
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_medreason import models
@@ -14,6 +14,9 @@ from napari_medreason._qt.ask_view import AskView
 from napari_medreason._qt.engine_bridge import EngineBridge
 from napari_medreason._qt.open_study import StudyOpener
 from napari_medreason._qt.viewer_layers import ViewerLayers
+
+SETTINGS_AFTER_MS = 200
+"""When the remembered settings are read, after the dock was made."""
 
 
 class AskWidget(QWidget):
@@ -79,9 +82,14 @@ class AskWidget(QWidget):
     def _fill_models(self) -> None:
         known = models.available()
         default = next((model.id for model in known.values() if model.default), "")
-        saved = settings.saved_model()
         rows = [(model.id, model.title, model.summary) for model in known.values()]
-        self.view.set_models(rows, saved if saved in known else default)
+        self.view.set_models(rows, default)
+        QTimer.singleShot(SETTINGS_AFTER_MS, self._choose_saved_model)
+
+    def _choose_saved_model(self) -> None:
+        """Napari reads every plugin's manifest for the first setting: not before the dock stands."""
+        if not self._closed and (saved := settings.saved_model()) in models.available():
+            self.view.choose_model(saved)
 
     def _refresh_images(self, _event: object = None) -> None:
         former = self.image

@@ -8,8 +8,8 @@ published pictures; the paper (section 3, key points) says only "farthest from t
 from __future__ import annotations
 
 import numpy as np
+import scipy  # its submodules load at first use; ndimage takes half a second
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_medreason.core.grounding import mask_box
 from napari_medreason.core.plane import Point
@@ -33,7 +33,7 @@ def key_points(mask: NDArray[np.bool_]) -> tuple[Point, Point]:
         raise ValueError("the mask is empty, so it has no key points")
     left, top, right, bottom = (int(edge) for edge in box)
     crop = mask[top:bottom, left:right]
-    depth = ndimage.distance_transform_edt(np.pad(crop, 1))[1:-1, 1:-1]
+    depth = scipy.ndimage.distance_transform_edt(np.pad(crop, 1))[1:-1, 1:-1]
     first = _deepest(depth)
     second = _second(crop, depth, first)
     return (float(first[1] + left), float(first[0] + top)), (float(second[1] + left), float(second[0] + top))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its submodules load at first use; ndimage takes half a second
 
 from napari_medreason.core.geometry import Affine, index_to_lps, spacing_ijk
 from napari_medreason.core.volume import Volume
@@ -36,7 +36,7 @@ def regridded(volume: Volume) -> Volume:
     frames = volume.voxels if volume.voxels.ndim == 4 else volume.voxels[None]
     done = np.stack(
         [
-            ndimage.affine_transform(
+            scipy.ndimage.affine_transform(
                 frame.astype(np.float32), matrix, offset, output_shape=shape_kji, order=1, cval=fill
             )
             for frame in frames

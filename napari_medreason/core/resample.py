@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its submodules load at first use; ndimage takes half a second
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_medreason.core.plane import Box, Point
 
@@ -78,7 +78,7 @@ class ModelFrame:
         """(rows, columns) plane image to the model grid, linear, smoothed first when shrinking."""
         finite = np.nan_to_num(image.astype(np.float32), nan=fill, posinf=fill, neginf=fill)
         sigma = [max(0.0, 0.4 * (1 / s - 1)) for s in self.scale]
-        smooth = ndimage.gaussian_filter(finite, sigma, mode="nearest") if max(sigma) > 0.05 else finite
+        smooth = scipy.ndimage.gaussian_filter(finite, sigma, mode="nearest") if max(sigma) > 0.05 else finite
         return self._transform(smooth, self.model_shape, forward=True, fill=fill)
 
     def map_to_plane(self, values: NDArray[np.floating], fill: float) -> NDArray[np.float32]:
@@ -92,7 +92,7 @@ class ModelFrame:
         offset = [
             -self._offset(axis) / self.scale[axis] if forward else self._offset(axis) for axis in (0, 1)
         ]
-        result = ndimage.affine_transform(
+        result = scipy.ndimage.affine_transform(
             values, scale, offset, output_shape=shape, order=1, mode="grid-constant", cval=fill
         )
         return np.asarray(result, dtype=np.float32)

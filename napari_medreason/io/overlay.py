@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import scipy  # its submodules load at first use; ndimage takes half a second
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
 from napari_medreason.core.geometry import OPPOSITE
 from napari_medreason.core.plane import Box, Plane, Point
@@ -89,7 +89,7 @@ def _grey(plane: Plane) -> NDArray[np.uint8]:
 def _with_mask(picture: Image.Image, mask: NDArray[np.bool_]) -> Image.Image:
     large = Image.fromarray(mask.astype(np.uint8) * 255).resize(picture.size, Image.Resampling.NEAREST)
     inside = np.asarray(large) > 0
-    outline = inside & ~ndimage.binary_erosion(inside, iterations=_LINE)
+    outline = inside & ~scipy.ndimage.binary_erosion(inside, iterations=_LINE)
     pixels = np.asarray(picture).astype(np.float64)
     colour = np.array(_MASK_COLOUR, np.float64)
     pixels[inside] = (1 - _TINT) * pixels[inside] + _TINT * colour

@@ -258,6 +258,10 @@ def test_the_chosen_model_is_remembered(make_napari_viewer, bridge, qtbot, monke
         widget.view.model_choice.setCurrentIndex(1)
         widget.view.model_choice.activated.emit(1)
         assert settings.saved_model() == "two"
+        asking.model = "embedded-pair"
+        reopened = AskWidget(make_napari_viewer(), engine=bridge)
+        qtbot.waitUntil(lambda: reopened.view.model == "embedded-pair", timeout=PATIENCE)
+        reopened.close_all()
     finally:
         asking.model = before
         widget.close_all()
