@@ -43,7 +43,16 @@ def measure(way: str) -> dict[str, list[float]]:
             times.append(time.perf_counter() - begin)
         gaps.append(ticks.longest)
     begin = time.perf_counter()
-    for entry in layers.answer_layers(grounding, study, "answer"):
+    image = viewer.layers[0]
+    made = layers.answer_layers(
+        grounding,
+        study,
+        layers.AnswerLabel("1", "Where is the liver?", "1 liver", (1.0, 0.8, 0.0)),
+        image_shape=image.data.shape,
+        frame=None,
+        transform={name: getattr(image, name) for name in ("scale", "translate", "units", "axis_labels")},
+    )
+    for entry in made:
         viewer.add_layer(Layer.create(*entry))
     added = time.perf_counter() - begin
     asker.close()
