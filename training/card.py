@@ -17,8 +17,8 @@ CARD = FOLDER / "MODEL_CARD.md"
 BEGIN, END = "<!-- figures begin -->", "<!-- figures end -->"
 ENOUGH_PATIENTS = 3
 _HEAD = (
-    "| structure | patients | slices with it | Dice | sensitivity | specificity |\n"
-    "|---|---|---|---|---|---|\n"
+    "| structure | patients | slices with it | Dice | of the pair | from true prompts | sensitivity "
+    "| specificity |\n|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -34,7 +34,7 @@ def update_card(figures: Path, earlier: Path | None) -> None:
         raise MedReasonError(f"{CARD.name} has no lines {BEGIN} and {END}; put them where the tables go")
     start, rest = text.split(BEGIN, 1)
     tables = "\n".join(_table(scan, "these weights") for scan in now)
-    tables += "\n".join(_table(scan, "weights from before this scan joined training") for scan in joined)
+    tables += "".join("\n" + _table(scan, "weights from before this scan joined training") for scan in joined)
     tables += _template_lines(measured["template"])
     CARD.write_text(f"{start}{BEGIN}\n\n{tables}\n{END}{rest.split(END, 1)[1]}", encoding="utf-8")
     for expert_id in EXPERT_IDS:
@@ -43,7 +43,7 @@ def update_card(figures: Path, earlier: Path | None) -> None:
 
 def _table(scan: dict[str, Any], which: str) -> str:
     modality, _ = REGIONS[scan["expert"]]
-    title = f"\n### {scan['scan'].capitalize()} ({modality}, {which}; {scan['labels']})\n\n"
+    title = f"\n### {scan['scan'][0].upper()}{scan['scan'][1:]} ({modality}, {which}; {scan['labels']})\n\n"
     rows = [_row(name, row) for name, row in scan["structures"].items()]
     return title + _HEAD + "\n".join(rows) + "\n"
 
@@ -57,7 +57,10 @@ def _template_lines(tissues: dict[str, Any]) -> str:
 
 
 def _row(name: str, row: dict[str, Any]) -> str:
-    cells = [_cell(row[key]) for key in ("dice", "sensitivity", "specificity")]
+    keys = ("dice", "dice_pair", "dice_prompted", "sensitivity", "specificity")
+    cells = [_cell(row[key]) for key in keys]
+    if not row["slices"]:
+        cells[:3] = ["false alarms only", "", ""]
     return f"| {_word(name)} | 1 | {row['slices']} | {' | '.join(cells)} |"
 
 

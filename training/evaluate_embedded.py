@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_medreason.core.anatomy import is_known, leaves, structures
+from napari_medreason.core.grounding import mask_box
+from napari_medreason.core.keypoints import key_points
 from napari_medreason.core.plane import AXES, Plane, cut, slice_count
 from napari_medreason.core.volume import Window, default_window
 from napari_medreason.io import read
 from napari_medreason.models.embedded.answering import look
-from napari_medreason.models.embedded.experts import FOLDER, Expert
+from napari_medreason.models.embedded.experts import FOLDER
 from napari_medreason.models.embedded.masks import margin
-from napari_medreason.models.embedded.perception import Perceiver
+from napari_medreason.models.embedded.perception import Perceiver, Perception
+from napari_medreason.models.embedded.segmenter import EmbeddedSegmenter
 
 from .export_embedded import write_json
 from .held_out import TEMPLATE, TISSUES, HeldOut, held_out, labels_on, load
@@ -59,14 +62,28 @@ class Score:
         }
 
 
+@dataclass
+class Scores:
+    """One structure on one patient: the direct path, the composed pair, and prompts from the truth."""
+
+    direct: Score = field(default_factory=Score)
+    pair: Score = field(default_factory=Score)
+    prompted: Score = field(default_factory=Score)
+
+    def figures(self) -> dict[str, Any]:
+        """Figures of the direct path, and the Dice of the other two."""
+        others = {"dice_pair": self.pair, "dice_prompted": self.prompted}
+        return self.direct.figures() | {name: score.figures()["dice"] for name, score in others.items()}
+
+
 def evaluate(data: Path, out: Path, *, weights: Path | None, before: tuple[str, ...]) -> None:
     """Measure the weights on every held-out scan and write the figures as JSON."""
     device_tuning()
     perceiver = Perceiver(weights or FOLDER)
     measured: list[dict[str, Any]] = []
     for scan in held_out(data, before):
-        scores = scan_scores(perceiver, data, scan)
-        rows = {name: score.figures() for name, score in scores.items() if score.true or score.predicted}
+        scores = scan_scores(perceiver, data, scan).items()
+        rows = {name: s.figures() for name, s in scores if s.direct.true or s.direct.predicted}
         measured.append({"scan": scan.name, "expert": scan.expert, "labels": scan.note, "structures": rows})
     template = {name: score.figures() for name, score in template_scores(perceiver, data).items()}
     write_json(out, {"weights_sha256": perceiver.weights_sha256, "scans": measured, "template": template})
@@ -91,30 +108,44 @@ def template_scores(perceiver: Perceiver, data: Path) -> dict[str, Score]:
     return scores
 
 
-def scan_scores(perceiver: Perceiver, data: Path, scan: HeldOut) -> dict[str, Score]:
+def scan_scores(perceiver: Perceiver, data: Path, scan: HeldOut) -> dict[str, Scores]:
     """Scores of every labelled structure, and of groups whose parts are all labelled."""
     expert = next(expert for expert in perceiver.experts if expert.id == scan.expert)
     names = [name for name in scan.members if name in expert.structures]
     names += [group for group in GROUPS if group in structures() and is_known(group, names)]
-    scores = {name: Score() for name in names}
+    scores = {name: Scores() for name in names}
+    segmenter = EmbeddedSegmenter(perceiver)
     for plane, labels in _planes(data, scan):
-        _score_plane(perceiver, expert, scan, plane, labels, scores)
+        seen = perceiver.perceive(plane, expert)
+        for name, score in scores.items():
+            values = [value for member in leaves(name) for value in scan.members[member]]
+            _add_slice(score, look(seen, plane, name, "").mask, np.isin(labels, values), (segmenter, seen))
     return scores
 
 
-def _score_plane(
-    perceiver: Perceiver,
-    expert: Expert,
-    scan: HeldOut,
-    plane: Plane,
-    labels: NDArray[np.int64],
-    scores: dict[str, Score],
+def _add_slice(
+    scores: Scores,
+    mask: NDArray[np.bool_] | None,
+    truth: NDArray[np.bool_],
+    seen: tuple[EmbeddedSegmenter, Perception],
 ) -> None:
-    seen = perceiver.perceive(plane, expert)
-    least = PRESENT_PIXELS * expert.pixel_mm**2 / (plane.grid.spacing[0] * plane.grid.spacing[1])
-    for name, score in scores.items():
-        values = [value for member in leaves(name) for value in scan.members[member]]
-        score.add(look(seen, plane, name, "").mask, np.isin(labels, values), least)
+    """Count one slice for all three ways to a mask."""
+    frame = seen[1].frame
+    least = PRESENT_PIXELS / (frame.scale[0] * frame.scale[1])
+    scores.direct.add(mask, truth, least)
+    scores.pair.add(_from_prompts_of(mask, *seen), truth, least)
+    if truth.sum() >= least:
+        scores.prompted.add(_from_prompts_of(truth, *seen), truth, least)
+
+
+def _from_prompts_of(
+    mask: NDArray[np.bool_] | None, segmenter: EmbeddedSegmenter, seen: Perception
+) -> NDArray[np.bool_] | None:
+    """The segmenter's mask from the box and the key points of a mask."""
+    if mask is None:
+        return None
+    drawn = segmenter.segment(seen, box=mask_box(mask), points=key_points(mask)).best
+    return drawn if drawn.any() else None
 
 
 def _planes(data: Path, scan: HeldOut) -> Iterator[tuple[Plane, NDArray[np.int64]]]:

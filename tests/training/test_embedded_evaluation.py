@@ -88,6 +88,7 @@ def test_areas_count_the_best_structure_only():
 
 def _figures(path, dice):
     row = {"dice": dice, "slices": 20, "slices_without": 4, "sensitivity": 1.0, "specificity": None}
+    row |= {"dice_pair": 0.5, "dice_prompted": 0.9}
     scan = {"scan": "abdomen CT", "expert": "body_ct", "labels": "by hand", "structures": {"liver": row}}
     template = {"grey matter": {"dice": 0.5}}
     path.write_text(json.dumps({"weights_sha256": "0" * 64, "scans": [scan], "template": template}))
@@ -109,7 +110,7 @@ def test_figures_go_into_card_and_evidence(tmp_path, monkeypatch):
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| liver | 1 | 20 | 0.88 | 1.00 | not measured |" in text
+    assert "| liver | 1 | 20 | 0.88 | 0.50 | 0.90 | 1.00 | not measured |" in text
     evidence = json.loads((tmp_path / "body_ct.json").read_text())["evidence"]
     assert evidence == {"liver": "liver on CT: Dice 0.88 on 1 held-out patient, 20 slices; preliminary"}
     assert json.loads((tmp_path / "brain_mr.json").read_text())["evidence"] == {}
