@@ -72,6 +72,41 @@ def test_dicom_folder_is_read_and_other_folders_are_left_to_others(tmp_path):
     assert napari_hooks.get_reader(str(pictures)) is None
 
 
+def write_ct_series(folder, count=9):
+    """Slices from foot to head with their number as value; their files in the same order."""
+    import pydicom
+    from pydicom.data import get_testdata_file
+
+    folder.mkdir()
+    data = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    paths = []
+    for k in range(count):
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{k + 1}"
+        data.ImagePositionPatient, data.InstanceNumber = [0, 0, 5.0 * k], k + 1
+        data.RescaleSlope, data.RescaleIntercept = 1, 0
+        data.PixelData = np.full((data.Rows, data.Columns), k, np.int16).tobytes()
+        paths.append(folder / f"{k}.dcm")
+        data.save_as(paths[-1])
+    return paths
+
+
+def test_slices_of_a_ct_are_decoded_when_shown_and_a_damaged_one_leaves_the_viewer_alive(tmp_path):
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    paths = write_ct_series(tmp_path / "study")
+    paths[2].write_bytes(paths[2].read_bytes()[:-20_000])
+    ((data, attributes, kind),) = napari_hooks.read_layers(str(tmp_path / "study"))
+    viewer = ViewerModel()
+    image = viewer.add_layer(Layer.create(data, attributes, kind))
+    last = len(paths) - 1  # the first step shows the uppermost slice
+    with pytest.raises(UnreadableImageError, match="can't be decoded"):
+        viewer.dims.set_current_step(0, last - 2)
+    for k in (3, 7):
+        viewer.dims.set_current_step(0, last - k)
+        assert np.unique(image._slice.image.view) == [k]
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gz", "a.tif", "missing.dcm"])
 def test_other_files_are_left_to_others(tmp_path, name):
     if name != "missing.dcm":
