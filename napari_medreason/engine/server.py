@@ -182,7 +182,17 @@ def serve(registry: Registry | None = None) -> int:
 
 def main() -> None:
     """`medreason engine` and `python -m napari_medreason.engine`; does not return."""
+    leave_a_core_to_the_viewer()
     code = serve()
     logging.shutdown()
     sys.stderr.flush()
     os._exit(code)  # tearing down torch takes seconds, in which the viewer would wait to close
+
+
+def leave_a_core_to_the_viewer() -> None:
+    """Let torch compute on all cores but one, unless the user set OMP_NUM_THREADS; before torch loads.
+
+    Threads that wait for a core that the viewer (or anything else) holds make each other slow: with two
+    cores and one busy, questions took two to four times as long on two threads as on one.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) - 1)))

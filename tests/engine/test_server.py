@@ -1,6 +1,7 @@
 """The engine process seen through raw frames, as another program would speak to it."""
 
 import io
+import os
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from napari_medreason import __version__
 from napari_medreason.engine.frames import pack_frame, read_frame
 from napari_medreason.engine.protocol import PROTOCOL_VERSION, plane_hash
-from napari_medreason.engine.server import Engine
+from napari_medreason.engine.server import Engine, leave_a_core_to_the_viewer
 from napari_medreason.engine.shelf import Registry
 from napari_medreason.engine.values import plane_to_map
 from napari_medreason.models import available
@@ -206,3 +207,12 @@ def test_whatever_comes_in_every_request_is_answered_and_the_engine_ends(request
     endings = [reply for reply in replies if reply["kind"] in ("result", "error")]
     assert len(endings) >= len(requests)
     assert all(msgpack.packb(reply) for reply in endings)
+
+
+def test_one_core_is_left_to_the_viewer_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    leave_a_core_to_the_viewer()
+    assert int(os.environ["OMP_NUM_THREADS"]) == max(1, os.cpu_count() - 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    leave_a_core_to_the_viewer()
+    assert os.environ["OMP_NUM_THREADS"] == "7"
