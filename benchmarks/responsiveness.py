@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from table import milliseconds, print_table
 
 REPEATS = 8
+MODEL = "embedded"
 WAYS = {"engine": "engine process", "thread": "thread_worker in napari's process"}
 
 
@@ -99,13 +100,12 @@ class EngineAsker:
         self.bridge = EngineBridge()
 
     def __call__(self, plane):
-        from napari_medreason import models
         from napari_medreason.core.question import Question
 
         return wait_for(
             lambda done: self.bridge.ask(
                 Question("Where is the liver?", plane),
-                model=models.default(),
+                model=MODEL,
                 on_text=lambda _: None,
                 on_progress=lambda *_: None,
                 on_result=done,
@@ -123,7 +123,7 @@ class ThreadAsker:
     def __init__(self) -> None:
         from napari_medreason import models
 
-        self.model = models.create(models.default())
+        self.model = models.create(MODEL)
 
     def __call__(self, plane):
         from napari.qt.threading import create_worker

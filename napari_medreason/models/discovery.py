@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from importlib.abc import InspectLoader
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Protocol
@@ -73,8 +73,15 @@ def _declares(name: str) -> bool:
     return bool(_DECLARATION.search(spec.loader.get_source(name) or ""))
 
 
+@cache
+def installed_points() -> tuple[EntryPoint, ...]:
+    """The installed plugins' entry points; looking through all installed packages takes tens of ms."""
+    points = entry_points(group=ENTRY_POINT_GROUP)
+    return tuple(sorted(points, key=lambda point: (point.name, point.value)))
+
+
 def _third_party() -> Iterator[tuple[ModuleType, str]]:
-    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: (point.name, point.value)):
+    for point in installed_points():
         try:
             module = point.load()
         except (ImportError, AttributeError) as error:

@@ -27,7 +27,7 @@ def installed(monkeypatch):
             vars(module).update(constants)
             monkeypatch.setitem(sys.modules, name, module)
             points.append(EntryPoint(name, name, discovery.ENTRY_POINT_GROUP))
-        monkeypatch.setattr(discovery, "entry_points", lambda group: points)
+        monkeypatch.setattr(discovery, "installed_points", lambda: tuple(points))
         return points
 
     return install
@@ -81,6 +81,6 @@ def test_a_plugin_may_not_replace_a_built_in_model(installed):
 def test_a_plugin_that_can_not_be_imported_does_not_hide_the_others(installed, monkeypatch, caplog):
     points = installed(their_models={"MODELS": (info("theirs"),)})
     broken = EntryPoint("broken", "module_that_is_not_there", discovery.ENTRY_POINT_GROUP)
-    monkeypatch.setattr(discovery, "entry_points", lambda group: [broken, *points])
+    monkeypatch.setattr(discovery, "installed_points", lambda: (broken, *points))
     assert "theirs" in models.available()
     assert "module_that_is_not_there" in caplog.text
