@@ -7,6 +7,7 @@ Exit code 0: done. 2: the input is at fault, one line on standard error says how
 from __future__ import annotations
 
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -120,6 +121,7 @@ def demo(
 ) -> None:
     """Open napari on a synthetic CT and answer a question there."""
     if headless is None:
+        _check_display()
         from napari_medreason._qt.demo import run_demo
 
         run_demo(question)
@@ -164,6 +166,16 @@ def vars_of(record: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(record).items()}
+
+
+def _check_display() -> None:
+    """Qt ends the whole process when it finds no display, so look first."""
+    shown = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in shown):
+        raise MedReasonError(
+            "no display was found for a window; run this on a desktop, under xvfb-run, or use "
+            "--headless FOLDER to write mask, overlay and answer.json"
+        )
 
 
 def _ignore(_text: str) -> None:

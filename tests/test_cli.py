@@ -102,6 +102,15 @@ def test_demo_headless_is_the_main_job_without_a_window(medreason, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"mask.nii.gz", "overlay.png", "answer.json"}
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems always have a display")
+def test_demo_without_a_display_says_what_to_do(medreason, monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    code, _, error = medreason("demo")
+    assert code == 2
+    assert "--headless" in error
+
+
 def test_info_gives_the_geometry_card(medreason):
     code, printed, _ = medreason("info", ct_folder(), "--json")
     card = json.loads(printed)
