@@ -17,7 +17,11 @@ from table import milliseconds, print_table
 
 REPEATS = 8
 MODEL = "embedded"
-WAYS = {"engine": "engine process", "thread": "thread_worker in napari's process"}
+WAYS = {
+    "engine": "engine process",
+    "thread": "thread_worker in napari's process",
+    "nothing": "nowhere: no question, 0.5 s",
+}
 
 
 def measure(way: str) -> dict[str, list[float]]:
@@ -34,15 +38,29 @@ def measure(way: str) -> dict[str, list[float]]:
     viewer = napari.Viewer()
     viewer.add_layer(Layer.create(*napari_hooks.sample_ct()[0]))
     study, volume = layers.study_of(viewer.layers[0]), io.read(ct_folder())
-    asker = EngineAsker() if way == "engine" else ThreadAsker()
-    asker(plane_of(volume, 0))  # loads the model, not measured
+    asker = {"engine": EngineAsker, "thread": ThreadAsker, "nothing": Waiter}[way]()
+    answers = [asker(plane_of(volume, 0))]  # loads the model, not measured
+    settle()
+    planes = [plane_of(volume, step) for step in range(1, REPEATS + 1)]
     gaps, times = [], []
-    for step in range(1, REPEATS + 1):
+    for plane in planes:
         with Ticks() as ticks:
             begin = time.perf_counter()
-            grounding = asker(plane_of(volume, step))
+            answers.append(asker(plane))
             times.append(time.perf_counter() - begin)
         gaps.append(ticks.longest)
+    added = add_layers(viewer, study, answers[-1]) if answers[-1] is not None else 0.0
+    asker.close()
+    viewer.close()
+    return {"gaps": gaps, "times": times, "layers": [added]}
+
+
+def add_layers(viewer, study, grounding) -> float:
+    """Seconds that adding the three layers of an answer takes."""
+    from napari.layers import Layer
+
+    from napari_medreason import layers
+
     begin = time.perf_counter()
     image = viewer.layers[0]
     made = layers.answer_layers(
@@ -55,10 +73,17 @@ def measure(way: str) -> dict[str, list[float]]:
     )
     for entry in made:
         viewer.add_layer(Layer.create(*entry))
-    added = time.perf_counter() - begin
-    asker.close()
-    viewer.close()
-    return {"gaps": gaps, "times": times, "layers": [added]}
+    return time.perf_counter() - begin
+
+
+def settle() -> None:
+    """Let napari draw and finish what it does after a layer was added."""
+    from qtpy.QtWidgets import QApplication
+
+    end = time.perf_counter() + 2.0
+    while time.perf_counter() < end:
+        QApplication.processEvents()
+        time.sleep(0.01)
 
 
 def plane_of(volume, step: int):
@@ -115,6 +140,18 @@ class EngineAsker:
 
     def close(self) -> None:
         self.bridge.close()
+
+
+class Waiter:
+    """Asks nothing: what the viewer's own work costs."""
+
+    def __call__(self, plane) -> None:
+        from qtpy.QtCore import QTimer
+
+        wait_for(lambda done: QTimer.singleShot(500, lambda: done(None)))
+
+    def close(self) -> None:
+        """Nothing to close."""
 
 
 class ThreadAsker:
