@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from importlib import import_module
+
 from napari.layers import Image
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QTimer
@@ -71,6 +75,7 @@ class AskWidget(QWidget):
 
     def ask(self, question: str) -> None:
         """Ask about the chosen image, as Enter does."""
+        load_tables_meanwhile()
         self.presenter.ask(question, self.image, model=self.view.model)
 
     @property
@@ -134,3 +139,9 @@ class AskWidget(QWidget):
         if self._shares_engine:
             engine_bridge.release()
         self.deleteLater()
+
+
+def load_tables_meanwhile() -> None:
+    """Import pandas beside the first question: napari's layers need it, and it takes most of a second."""
+    if "pandas" not in sys.modules:
+        threading.Thread(target=import_module, args=("pandas",), name="pandas", daemon=True).start()
