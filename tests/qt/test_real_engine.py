@@ -1,8 +1,11 @@
 """The real engine with the embedded model in a real window: same answer as the command line."""
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,4 +124,14 @@ def test_demo_opens_the_sample_and_answers(make_napari_viewer, notices, embedded
     )
     assert "liver" in widget.view.answer_view.toPlainText()
     assert not notices
+    picture = viewer.screenshot(str(artifact("demo.png")), canvas_only=False, flash=False)
+    colourful = np.ptp(picture[..., :3].astype(int), axis=-1) > 60
+    assert colourful.mean() > 0.005, "the mask is to be seen in the window"
     widget.close_all()
+
+
+def artifact(name: str) -> Path:
+    """Where a picture is kept for a person to look at, outside the checkout."""
+    folder = Path(os.environ.get("MEDREASON_ARTIFACTS", Path(tempfile.gettempdir()) / "medreason-artifacts"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
