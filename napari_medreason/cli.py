@@ -57,20 +57,21 @@ def ask(
 ) -> None:
     """Ask one question about one plane and get mask, box, points and words."""
     from napari_medreason import asking, io, models
+    from napari_medreason.core.question import checked_text
+    from napari_medreason.core.report import grounding_json
 
     model_id = model or models.default()
     models.info(model_id)
+    checked_text(question)
     place = asking.Place(plane.value, slice_index, frame, window)
     volume = io.read(image, series=series, progress=_progress_to_stderr("reading"))
-    _warn(volume.warnings)
     grounding, cut = asking.ask_volume(volume, question, place, model=model_id, on_text=_ignore)
     if out is not None:
         report = asking.write_answer(out, volume, cut, grounding)
     else:
-        from napari_medreason.core.report import grounding_json
-
         report = grounding_json(grounding, volume.affine)
     _print_json(report) if as_json else _print_answer(report)
+    _warn(volume.warnings)
 
 
 @app.command()
@@ -79,7 +80,7 @@ def info(image: ImageArgument, series: SeriesOption = None, as_json: JsonOption 
     from napari_medreason import io
 
     volume = io.read(image, series=series, progress=_progress_to_stderr("reading"))
-    card = io.describe(volume) | {"series": [vars_of(entry) for entry in io.list_series(image)]}
+    card = io.describe(volume, io.list_series(image))
     if as_json:
         _print_json(card)
         return
@@ -107,9 +108,10 @@ def convert(
     from napari_medreason.core.regrid import regridded
 
     volume = io.read(image, series=series, progress=_progress_to_stderr("reading"))
-    _warn(volume.warnings)
-    io.write(out, regridded(volume) if regrid else volume)
+    written = regridded(volume) if regrid else volume
+    io.write(out, written)
     print(f"wrote {out}")
+    _warn(written.warnings)
 
 
 @app.command()
@@ -159,13 +161,6 @@ def models_list(as_json: JsonOption = False) -> None:
     for row in rows:
         mark = "*" if row["default"] else " "
         print(f"{mark} {row['id']:<16} {row['title']}  [{row['licence']}]")
-
-
-def vars_of(record: Any) -> dict[str, Any]:
-    """The fields of a frozen dataclass as JSON values."""
-    from dataclasses import asdict
-
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(record).items()}
 
 
 def _check_display() -> None:
