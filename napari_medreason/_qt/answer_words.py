@@ -32,7 +32,7 @@ def answer_text(answer: Answer) -> str:
     parts = [grounding.answer]
     if grounding.reasoning and grounding.reasoning.strip() != grounding.answer.strip():
         parts.append(grounding.reasoning)
-    if grounding.suggestions:
+    if not all(name in grounding.answer for name in grounding.suggestions):
         parts.append("You could ask about: " + ", ".join(grounding.suggestions) + ".")
     return "\n\n".join(part.strip() for part in parts if part.strip())
 
