@@ -59,7 +59,7 @@ class StudyOpener(QObject):
             return
         self._cancelled.clear()
         self._make_dialog(path.name)
-        self._work(partial(_series_at, path), then=partial(self._pick, path))
+        self._work(partial(io.list_series, path), then=partial(self._pick, path))
 
     def _make_dialog(self, name: str) -> None:
         dialog = QProgressDialog(f"Opening {name} …", "Cancel", 0, 0, self._window)
@@ -78,7 +78,11 @@ class StudyOpener(QObject):
         worker.start()
 
     def _go_on(self, then: Callable[[Any], None], value: Any) -> None:
-        if self._dialog is not None:
+        if self._dialog is None:
+            return
+        if self._cancelled.is_set():  # cancelled after the last slice
+            self._finish()
+        else:
             then(value)
 
     def _fail(self, error: Exception) -> None:
@@ -131,14 +135,6 @@ class StudyOpener(QObject):
         self._cancelled.set()
         if self._dialog is not None:
             self._finish()
-
-
-def _series_at(path: Path, *, progress: Any, cancelled: Any) -> tuple[SeriesInfo, ...]:
-    """The series of a folder, zip or DICOM file; nothing for formats that hold one image."""
-    holds_many = path.exists() and any(
-        entry.list_series is not None and entry.can_read(path) for entry in io.formats()
-    )
-    return io.list_series(path, progress=progress, cancelled=cancelled) if holds_many else ()
 
 
 def _layer_at(

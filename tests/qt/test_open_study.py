@@ -59,7 +59,8 @@ def test_a_file_becomes_one_layer_off_the_gui_thread(opener, qtbot, tmp_path, mo
         opener.open(write_nifti(tmp_path / "a.nii.gz"))
     (layer,) = opener._viewer.layers
     assert layer.data.shape == (5, 4, 3)
-    assert threads != [threading.main_thread()]
+    (thread,) = threads
+    assert thread is not threading.main_thread()
 
 
 def test_several_series_are_offered_and_the_chosen_one_opens(opener, qtbot, tmp_path):
@@ -119,6 +120,21 @@ def test_cancel_adds_nothing_and_says_nothing(opener, qtbot, tmp_path, notices, 
     qtbot.waitUntil(started.is_set, timeout=PATIENCE)
     with qtbot.waitSignal(opener.done, timeout=PATIENCE):
         qtbot.mouseClick(opener._dialog.findChild(QPushButton), Qt.MouseButton.LeftButton)
+    assert not opener._viewer.layers
+    assert not notices
+
+
+def test_cancel_after_the_last_slice_adds_nothing(opener, qtbot, tmp_path, monkeypatch, notices):
+    read = io.read
+
+    def read_then_cancel(*arguments, **options):
+        volume = read(*arguments, **options)
+        opener._dialog.canceled.emit()
+        return volume
+
+    monkeypatch.setattr(io, "read", read_then_cancel)
+    with qtbot.waitSignal(opener.done, timeout=PATIENCE):
+        opener.open(write_nifti(tmp_path / "a.nii"))
     assert not opener._viewer.layers
     assert not notices
 
