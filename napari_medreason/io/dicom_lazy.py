@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -14,13 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_medreason.errors import UnreadableImageError
-from napari_medreason.io.dicom_decoders import needs_process
 from napari_medreason.io.dicom_grid import Grid
 from napari_medreason.io.dicom_pixels import DoesNotFitError, Task, decode_task, may_fit_int16, tasks_of
 from napari_medreason.io.dicom_process import DecoderProcesses
-
-_in_process = threading.Lock()
-"""Decoding in this process is quick, and Python's warning filters belong to all threads together."""
+from napari_medreason.io.quiet import quiet_libraries
 
 
 def decode_lazily(grid: Grid) -> NDArray[np.generic]:
@@ -126,22 +120,11 @@ def _decode(work: _Work) -> None:
             f"the image {task.path.name} is no longer where it was when the study was opened; "
             "put it back, or open the study again"
         )
+    quiet_libraries()
     processes, done = DecoderProcesses(), False
     try:
-        with _quiet(task):
-            decode_task(task, work, processes, threading.Event())
+        decode_task(task, work, processes, threading.Event())
         done = True
     finally:
         processes.close(done=done)
         processes.collect()
-
-
-@contextmanager
-def _quiet(task: Task) -> Iterator[None]:
-    """Without pydicom's warnings about padding and the like; a fault that matters is raised."""
-    if needs_process(task.frames[0][0].pixels.transfer_syntax):
-        yield
-        return
-    with _in_process, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
-        yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections import defaultdict
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -113,9 +112,7 @@ def may_fit_int16(grid: Grid) -> bool:
 def _decode_into(values: NDArray[np.generic], grid: Grid, options: ReadOptions) -> None:
     tasks, total = tasks_of(grid), len(grid.frames) * len(grid.frames[0])
     stop, processes = Event(), DecoderProcesses()
-    # pydicom warns about padding and the like; a fault that matters is raised.
-    with warnings.catch_warnings(), ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-        warnings.simplefilter("ignore")
+    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         pending = {pool.submit(decode_task, task, values, processes, stop): task for task in tasks}
         try:
             _collect(pending, total, options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -80,9 +79,7 @@ def _is_candidate(file: Path) -> bool:
 
 
 def _read_all(files: list[Path], options: ReadOptions) -> Iterator[tuple[FrameHeader, ...] | str]:
-    # pydicom warns about every odd value; what matters to the user is in the volume's own warnings.
-    with warnings.catch_warnings(), ThreadPoolExecutor(_SCAN_THREADS) as pool:
-        warnings.simplefilter("ignore")
+    with ThreadPoolExecutor(_SCAN_THREADS) as pool:
         futures = [pool.submit(read_frames, file) for file in files]
         try:
             for done, future in enumerate(futures):
@@ -121,9 +118,7 @@ def sibling_warnings(path: Path, series_uid: str) -> tuple[str, ...]:
         siblings = [file for file in islice(path.parent.iterdir(), _MAX_SIBLINGS) if file != path]
     except OSError:
         return ()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        count = sum(series_of(file) == series_uid for file in siblings if _is_candidate(file))
+    count = sum(series_of(file) == series_uid for file in siblings if _is_candidate(file))
     if not series_uid or not count:
         return ()
     return (f"Only this file is shown; {count} more of its series lie beside it: open the folder for all.",)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import struct
-import warnings
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +55,11 @@ def read(path: Path, options: ReadOptions) -> Volume:
     them, else the stored dtype. Time is the fourth axis. RGB, complex and 5D images are refused.
     """
     options.report(0, 1)
-    with _nibabel_quiet():
-        image = _open(path)
-        shape = _grid_shape(image, path.name)
-        check_data_size(Path(image.file_map["image"].filename), _needed_bytes(image), path.name)
-        place = geometry(image.header, (shape[0], shape[1], shape[2]), path.name)
-        voxels = _voxels(image, shape, path.name)
+    image = _open(path)
+    shape = _grid_shape(image, path.name)
+    check_data_size(Path(image.file_map["image"].filename), _needed_bytes(image), path.name)
+    place = geometry(image.header, (shape[0], shape[1], shape[2]), path.name)
+    voxels = _voxels(image, shape, path.name)
     options.report(1, 1)
     volume = Volume(
         voxels=voxels,
@@ -87,12 +82,11 @@ def write(path: Path, volume: Volume) -> None:
         raise ExportError(f"NIfTI can't hold {voxels.dtype} voxels; use integers or float32/float64")
     kind: Any = nibabel.Nifti1Image if max(voxels.shape) <= _MAX_NIFTI1_SIZE else nibabel.Nifti2Image
     affine_ras = RAS_FROM_LPS @ volume.affine
-    with _nibabel_quiet():
-        image = kind(voxels.transpose(), affine_ras, dtype=voxels.dtype)
-        _set_forms(image.header, affine_ras, known=volume.orientation_known)
-        image.header.set_xyzt_units("mm", "sec" if voxels.ndim == 4 else "unknown")
-        with replace_file(path) as temporary:
-            nibabel.save(image, temporary)
+    image = kind(voxels.transpose(), affine_ras, dtype=voxels.dtype)
+    _set_forms(image.header, affine_ras, known=volume.orientation_known)
+    image.header.set_xyzt_units("mm", "sec" if voxels.ndim == 4 else "unknown")
+    with replace_file(path) as temporary:
+        nibabel.save(image, temporary)
 
 
 def _set_forms(header: Any, affine_ras: NDArray[np.float64], *, known: bool) -> None:
@@ -100,20 +94,6 @@ def _set_forms(header: Any, affine_ras: NDArray[np.float64], *, known: bool) -> 
     header.set_sform(affine_ras, code=int(known))
     sheared = not np.allclose(header.get_qform(), affine_ras, atol=1e-3)
     header["qform_code"] = int(known and not sheared)
-
-
-@contextlib.contextmanager
-def _nibabel_quiet() -> Iterator[None]:
-    """Keep nibabel's own notes and warnings away from the user; what matters is in Volume.warnings."""
-    logger = logging.getLogger("nibabel.global")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
 
 
 def _open(path: Path) -> Any:

@@ -18,6 +18,7 @@ import napari_medreason.io as package
 from napari_medreason.core.volume import Volume
 from napari_medreason.errors import ExportError, UnreadableImageError
 from napari_medreason.io.base import Cancelled, Format, Progress, ReadOptions, SeriesInfo, has_suffix
+from napari_medreason.io.quiet import quiet_libraries
 
 ENTRY_POINT_GROUP = "napari_medreason.formats"
 
@@ -105,6 +106,7 @@ def write(path: str | Path, data: Volume | NDArray[np.generic], *, like: Volume 
     A bool mask becomes uint8; volumes keep their dtype and values. The file appears complete or not
     at all. Raises ExportError.
     """
+    quiet_libraries()
     path = Path(path)
     writers = [found for found in formats() if found.write is not None]
     for found in writers:
@@ -125,6 +127,7 @@ def _as_volume(data: Volume | NDArray[np.generic], like: Volume | None) -> Volum
 
 
 def _format_of(path: Path) -> Format:
+    quiet_libraries()
     if not path.exists():
         raise UnreadableImageError(f"there is no file or folder {path.name!r} at this place; check the path")
     try:

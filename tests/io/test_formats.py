@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_medreason import io
 from napari_medreason.core.volume import Volume
@@ -148,3 +150,28 @@ def test_more_memory_than_there_is_gives_one_clear_line():
 
     with pytest.raises(UnreadableImageError, match="GiB of memory"):
         allocate((10**6, 10**6, 10**6), np.float32, "x.dcm")
+
+
+def test_our_own_warnings_are_heard_while_a_study_is_read_in_another_thread(tmp_path, series_maker, ramp):
+    series_maker(tmp_path, ramp, np.eye(4))
+    with pytest.warns(UserWarning, match="from elsewhere") as caught:
+        io.read(tmp_path, progress=lambda done, total: warnings.warn(f"from elsewhere {done}", stacklevel=1))
+    # Heard all along: while headers are read, and while slices are decoded.
+    assert len(caught) >= 8
+
+
+def test_notes_of_the_libraries_do_not_reach_the_user(tmp_path, series_maker, ramp, caplog):
+    def change(data, k):
+        data["SOPInstanceUID"]._value = "1.2.no-uid"
+
+    series_maker(tmp_path / "study", ramp, np.eye(4), change=change)
+    Image.fromarray(ramp[0].astype(np.uint8)).convert("P").save(
+        tmp_path / "x.png", transparency=bytes([0, 100, 255])
+    )
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        assert io.read(tmp_path / "study").warnings == ()
+        np.asarray(io.read_lazily(tmp_path / "study").voxels)
+        io.read(tmp_path / "x.png")
+    assert [str(entry.message) for entry in heard] == []
+    assert caplog.text == ""
