@@ -12,20 +12,18 @@ import pytest
 
 from napari_medreason import models
 from napari_medreason.core.keypoints import is_degenerate
+from napari_medreason.core.medpos import locate
 from napari_medreason.core.plane import cut, slice_count
 from napari_medreason.core.question import Question
 from napari_medreason.core.volume import Volume, Window, default_window
 from napari_medreason.errors import CancelledError, ModelUnavailableError, QuestionError, WeightsError
 from napari_medreason.io import read
-from napari_medreason.models.embedded import answering
+from napari_medreason.models.base import ScoredMasks
+from napari_medreason.models.embedded import answering, looking
 from napari_medreason.models.embedded.experts import FOLDER, load_experts
-from napari_medreason.models.embedded.model import EmbeddedModel
+from napari_medreason.models.embedded.model import HINTS_NOT_USED, EmbeddedModel
 from napari_medreason.models.embedded.perception import Perceiver
 from napari_medreason_sample_data import brain_file, ct_folder, label_names, truth
-
-pytestmark = pytest.mark.skipif(
-    not (FOLDER / "body_ct.safetensors").exists(), reason="the embedded weights are not built yet"
-)
 
 
 @pytest.fixture(scope="module")
@@ -196,8 +194,8 @@ def test_a_picture_is_refused_in_words(model, liver_slice):
 
 def test_a_structure_hidden_by_the_window_is_flagged(model, liver_slice):
     hidden = replace(liver_slice[0], window=Window(800, 2000))
-    assert answering.HIDDEN in ask(model, "liver", hidden).provenance.notes
-    assert answering.HIDDEN not in ask(model, "liver", liver_slice[0]).provenance.notes
+    assert looking.HIDDEN in ask(model, "liver", hidden).provenance.notes
+    assert looking.HIDDEN not in ask(model, "liver", liver_slice[0]).provenance.notes
 
 
 def test_holes_of_nan_do_not_spread(model, liver_slice):
@@ -228,6 +226,100 @@ def test_anisotropic_pixels_do_not_distort_the_answer(model, trunk, liver_slice)
     assert answer.mask.shape == squeezed.grid.shape
     half = liver[::2]
     assert 2 * (answer.mask & half).sum() / (answer.mask.sum() + half.sum()) > 0.7
+
+
+def test_loading_in_advance_is_told_as_loading(liver_slice):
+    perceiver = Perceiver()
+    model = EmbeddedModel(perceiver)
+    model.prepare(liver_slice[0])
+    loaded = perceiver.network(perceiver.expert_for(liver_slice[0]))
+    seconds = ask(model, "liver", liver_slice[0]).provenance.seconds
+    assert perceiver.network(perceiver.expert_for(liver_slice[0])) is loaded
+    assert seconds.load > 0
+    assert seconds.reason > 0
+    assert ask(model, "liver", liver_slice[0]).provenance.seconds.load == 0
+
+
+def test_nothing_is_loaded_for_an_image_that_is_refused(liver_slice):
+    perceiver = Perceiver()
+    EmbeddedModel(perceiver).prepare(replace(liver_slice[0], modality="US"))
+    assert perceiver.take_load_seconds() == 0
+
+
+def test_image_sides_mean_nothing_on_a_sagittal_slice(model, trunk):
+    plane = cut(trunk, "sagittal", slice_count(trunk, "sagittal") // 4, default_window(trunk))
+    answer = ask(model, "the lung on the left side of the image", plane)
+    assert answering.SIDE_OF_SAGITTAL in answer.provenance.notes
+    whole = ask(model, "lung", plane)
+    assert answer.status == whole.status
+    assert np.array_equal(answer.mask, whole.mask)
+
+
+@pytest.mark.parametrize("text", ["Where is the left liver?", "liver on the left side"])
+def test_a_side_of_an_unpaired_structure_is_not_dropped_in_silence(model, liver_slice, text):
+    notes = ask(model, text, liver_slice[0]).provenance.notes
+    assert any("liver" in note and "“left” was not used" in note for note in notes)
+
+
+@pytest.mark.parametrize("text", ["Where is the liver?", "left kidney", "is there any liver left?"])
+def test_no_note_about_sides_where_there_is_nothing_to_say(model, liver_slice, text):
+    assert not any("was not used" in note for note in ask(model, text, liver_slice[0]).provenance.notes)
+
+
+def test_an_absent_structure_comes_with_what_was_measured(model, trunk):
+    plane = cut(trunk, "axial", 0, default_window(trunk))
+    expert = model.perceiver.expert_for(plane)
+    absent = [ask(model, name.replace("_", " "), plane) for name in expert.structures]
+    absent = [answer for answer in absent if answer.status == "absent"]
+    assert absent
+    for answer in absent:
+        assert answer.provenance.evidence in (
+            expert.evidence.get(answer.structure),
+            f"{answer.structure.replace('_', ' ')}: {looking.NO_EVIDENCE}",
+        )
+
+
+def test_words_and_confidence_describe_the_mask_that_the_users_box_gave(model, liver_slice):
+    """A box beside the liver: the answer must not say that the liver is surely there."""
+    plane, liver = liver_slice
+    rows, columns = np.nonzero(liver)
+    x = 2 * (plane.grid.shape[1] - 1) / 2 - columns.mean()
+    y = rows.mean()
+    plain = ask(model, "liver", plane)
+    other = ask(model, "liver", plane, box=(x - 25, y - 25, x + 25, y + 25))
+    assert not (other.mask & liver).sum() > 0.5 * other.mask.sum()
+    assert other.confidence < 0.5 < plain.confidence
+    assert "not sure" in other.answer
+    assert any("does not take what is in the box" in note for note in other.provenance.notes)
+    assert locate(other.mask).label in other.answer
+
+
+def test_a_box_around_the_structure_keeps_the_confidence(model, liver_slice):
+    plane, liver = liver_slice
+    rows, columns = np.nonzero(liver)
+    box = tuple(float(v) for v in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
+    answer = ask(model, "liver", plane, box=box)
+    assert answer.confidence > 0.5
+    assert looking.FROM_HINTS in answer.provenance.notes
+    assert not any("does not take" in note for note in answer.provenance.notes)
+
+
+def test_a_box_that_gives_nothing_leaves_the_answer_and_says_so(model, liver_slice, monkeypatch):
+    plane = liver_slice[0]
+    plain = ask(model, "liver", plane)
+    nothing = ScoredMasks(np.full((1, *plane.grid.shape), -1, np.float32), np.zeros(1, np.float32))
+    monkeypatch.setattr(model.segmenter, "segment", lambda *_, **__: nothing)
+    answer = ask(model, "liver", plane, box=(1.0, 1.0, 3.0, 3.0))
+    assert np.array_equal(answer.mask, plain.mask)
+    assert answer.confidence == plain.confidence
+    assert looking.HINTS_EMPTY in answer.provenance.notes
+    assert looking.FROM_HINTS not in answer.provenance.notes
+
+
+def test_a_box_is_not_ignored_in_silence_when_nothing_is_found(model, liver_slice):
+    answer = ask(model, "prostate", liver_slice[0], box=(10.0, 10.0, 30.0, 30.0))
+    assert answer.status == "unknown"
+    assert HINTS_NOT_USED in answer.provenance.notes
 
 
 def test_a_box_of_the_user_draws_the_mask(model, liver_slice):

@@ -4,17 +4,14 @@ import numpy as np
 import pytest
 
 from napari_medreason.core.plane import cut
+from napari_medreason.core.resample import ModelFrame
 from napari_medreason.core.volume import Volume, Window, default_window
 from napari_medreason.errors import CancelledError, QuestionError
 from napari_medreason.io import read
 from napari_medreason.models import create_segmenter
 from napari_medreason.models.base import Segmenter
-from napari_medreason.models.embedded.experts import FOLDER
+from napari_medreason.models.embedded.segmenter import _cleaned
 from napari_medreason_sample_data import ct_folder, label_names, truth
-
-pytestmark = pytest.mark.skipif(
-    not (FOLDER / "body_ct.safetensors").exists(), reason="the embedded weights are not built yet"
-)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +69,28 @@ def test_points_inside_and_outside(segmenter, study):
     far = (float(columns.max()) + 6, float(np.median(rows)))
     both = segmenter.segment(embedding, points=[inside, far], labels=[True, False])
     assert not np.array_equal(both.logits, masks.logits)
+
+
+def test_an_island_that_was_clicked_as_inside_stays():
+    """Two islands, one far smaller than the other: a speck, unless the user clicked in it."""
+    logits = np.full((60, 60), -3, np.float32)
+    logits[5:45, 5:45] = 3
+    logits[50:53, 50:53] = 3
+    frame = ModelFrame((60, 60), (60, 60), (1.0, 1.0))
+    without = _cleaned(logits, frame, [(20.0, 20.0)], [True]) > 0
+    assert without[20, 20]
+    assert not without[50:53, 50:53].any()
+    clicked = _cleaned(logits, frame, [(20.0, 20.0), (51.0, 51.0)], [True, True]) > 0
+    assert clicked[50:53, 50:53].all()
+    assert clicked.sum() == without.sum() + 9
+
+
+def test_loading_in_advance(study):
+    segmenter = create_segmenter("embedded")
+    segmenter.prepare(study[0][0])
+    assert segmenter.perceiver.take_load_seconds() > 0
+    segmenter.embed(study[0][0])
+    assert segmenter.perceiver.take_load_seconds() == 0
 
 
 def test_a_rough_mask_is_a_prompt(segmenter, study):

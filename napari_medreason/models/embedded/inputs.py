@@ -5,7 +5,10 @@ Imported only inside functions, since it needs torch.
 
 from __future__ import annotations
 
+import numpy as np
+import scipy  # its submodules load at first use; ndimage takes half a second
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,6 +17,9 @@ CT_CHANNELS: tuple[tuple[float, float], ...] = ((-150.0, 250.0), (-1024.0, -300.
 DARK = -0.4
 """Channel value of the lowest grey value; the highest is DARK + 1."""
 _MM_PER_UNIT = 100.0
+_TISSUE_HU, _OUTER_AIR_HU, _AIR_HU = -300.0, -930.0, -1024.0
+_LARGE_SHARE = 0.35
+"""Pieces of tissue of at least this share of the largest are body, smaller ones beside it are not."""
 
 
 def scale_mr(image: Tensor) -> Tensor:
@@ -32,7 +38,37 @@ def scale_ct(image: Tensor) -> Tensor:
 
 def scale(image: Tensor, modality: str) -> Tensor:
     """(B, h, w) native grey values to channels, by modality "CT" or "MR"."""
-    return scale_ct(image) if modality == "CT" else scale_mr(image)
+    return scale_ct(without_arms(image)) if modality == "CT" else scale_mr(image)
+
+
+def without_arms(hu: Tensor) -> Tensor:
+    """(B, h, w) HU with air in place of arms, blankets and other things beside the trunk.
+
+    What is no part of the body's largest pieces, and is reached from the left or the right edge of
+    the image without crossing tissue, is beside the body. Two pieces of like size, such as thighs,
+    both stay. Runs on the CPU, whatever the device of the images.
+    """
+    tissue = functional.avg_pool2d((hu > _TISSUE_HU).float()[:, None], 2)[:, 0] > 0.5
+    air = functional.avg_pool2d(hu[:, None], 2)[:, 0] < _OUTER_AIR_HU
+    pairs = zip(tissue.cpu().numpy(), air.cpu().numpy(), strict=True)
+    beside = torch.from_numpy(np.stack([_beside(*pair) for pair in pairs])).to(hu.device)
+    blank = functional.interpolate(beside[:, None].float(), hu.shape[-2:], mode="nearest")[:, 0] > 0.5
+    return torch.where(blank, _AIR_HU, hu)
+
+
+def _beside(tissue: NDArray[np.bool_], air: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where a slice, on a grid of half the resolution, shows what lies beside the body."""
+    pieces, count = scipy.ndimage.label(scipy.ndimage.binary_erosion(tissue))
+    if count == 0:
+        return np.zeros_like(tissue)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    body = scipy.ndimage.binary_dilation((sizes >= _LARGE_SHARE * sizes.max())[pieces], iterations=2) & tissue
+    body |= scipy.ndimage.binary_closing(body, iterations=3)  # a thin flank beside a bowel full of gas
+    edges = np.zeros_like(air)
+    edges[:, [0, -1]] = air[:, [0, -1]] & ~body[:, [0, -1]]
+    outside = scipy.ndimage.binary_propagation(edges, mask=~body)
+    return np.asarray(outside & ~scipy.ndimage.binary_dilation(body))
 
 
 def place_maps(channels: Tensor, plane: Tensor, pixel_mm: float) -> Tensor:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
-from numpy.typing import NDArray
-
 from napari_medreason.core.grounding import Grounding, Provenance, Seconds, mask_box
 from napari_medreason.core.keypoints import key_points
+from napari_medreason.core.plane import Plane
 from napari_medreason.core.question import Question
 from napari_medreason.errors import CancelledError, ModelUnavailableError
 from napari_medreason.models.base import Cancelled, ModelInfo, OnText
-from napari_medreason.models.embedded.answering import Answer, answer
+from napari_medreason.models.embedded.answering import answer
+from napari_medreason.models.embedded.looking import Answer, redrawn
 from napari_medreason.models.embedded.perception import Perceiver
 from napari_medreason.models.embedded.reasoner import EmbeddedReasoner
 from napari_medreason.models.embedded.segmenter import EmbeddedSegmenter
 from napari_medreason.models.medreasoner import MedReasoner
 
-FROM_HINTS = "the mask was drawn from the box or points that the user gave"
+HINTS_NOT_USED = "the box or points were not used, since the structure was not found"
 
 
 class EmbeddedModel:
@@ -31,38 +31,37 @@ class EmbeddedModel:
         self.perceiver = perceiver or Perceiver()
         self.segmenter = EmbeddedSegmenter(self.perceiver)
 
+    def prepare(self, plane: Plane) -> None:
+        """Load what this plane needs, so that loading isn't counted as reasoning."""
+        if self.perceiver.expert_for(plane) is not None:
+            self.perceiver.prepare(plane)
+
     def ask(self, question: Question, *, on_text: OnText, cancelled: Cancelled) -> Grounding:
         """Answer one question; the words come from a template and are marked so."""
         if cancelled():
             raise CancelledError
-        start = perf_counter()
+        prepared, start = self.perceiver.take_load_seconds(), perf_counter()
         found = answer(question, self.perceiver)
-        loaded = self.perceiver.take_load_seconds()
-        reasoned = perf_counter()
-        mask, notes = self._mask(question, found)
+        loaded, reasoned = self.perceiver.take_load_seconds(), perf_counter()
+        shown = self._with_hints(question, found)
         if cancelled():
             raise CancelledError
-        on_text(found.words)
-        seconds = Seconds(loaded, max(0.0, reasoned - start - loaded), perf_counter() - reasoned)
-        return self._grounding(question, found, mask, notes, seconds)
+        on_text(shown.words)
+        seconds = Seconds(prepared + loaded, reasoned - start - loaded, perf_counter() - reasoned)
+        return self._grounding(question, shown, seconds)
 
-    def _mask(self, question: Question, found: Answer) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:
-        """The mask of the answer, or the one that the user's box or points give."""
-        if found.status != "found" or (question.box is None and not question.points):
-            return found.mask, found.notes
-        embedding = self.segmenter.embed(question.plane)
-        drawn = self.segmenter.segment(embedding, box=question.box, points=question.points or None).best
-        return (drawn if drawn.any() else found.mask), (*found.notes, FROM_HINTS)
+    def _with_hints(self, question: Question, found: Answer) -> Answer:
+        """The answer about what the user's box or points hold, where there are any."""
+        if question.box is None and not question.points:
+            return found
+        if found.status != "found":
+            return replace(found, doubts=(*found.doubts, HINTS_NOT_USED))
+        seen = self.segmenter.embed(question.plane)
+        drawn = self.segmenter.segment(seen, box=question.box, points=question.points or None).best
+        return redrawn(seen, question.plane, found, drawn)
 
-    def _grounding(
-        self,
-        question: Question,
-        found: Answer,
-        mask: NDArray[np.bool_] | None,
-        notes: tuple[str, ...],
-        seconds: Seconds,
-    ) -> Grounding:
-        window = question.plane.window
+    def _grounding(self, question: Question, found: Answer, seconds: Seconds) -> Grounding:
+        window, mask = question.plane.window, found.mask
         return Grounding(
             status=found.status,
             answer=found.words,
@@ -75,7 +74,7 @@ class EmbeddedModel:
                 evidence=found.evidence,
                 segmenter=self.segmenter.id,
                 window=(window.low, window.high),
-                notes=notes,
+                notes=found.notes,
             ),
             mask=mask,
             box=mask_box(mask) if mask is not None else None,

@@ -25,7 +25,8 @@ class NetworkConfig:
     structures: vocabulary ids of the K structures. image_channels: grey-value channels of the input.
     widths: trunk channels at 1/4, 1/8, 1/16 and 1/32 of the resolution. coarse_features and
     fine_features: pixel features made at half and at full resolution. query_width: length of a
-    structure query. prompt_width: channels of the prompt decoder.
+    structure query. prompt_width: channels of the prompt decoder. detail_features: channels that see
+    the image at half the resolution and refine the coarse features; 0 for none.
     """
 
     structures: tuple[str, ...]
@@ -36,6 +37,7 @@ class NetworkConfig:
     query_width: int = 192
     query_blocks: int = 2
     prompt_width: int = 48
+    detail_features: int = 0
 
 
 class ImageFeatures(NamedTuple):
@@ -94,6 +96,26 @@ class Trunk(nn.Module):
             x = self.decoder[level](raised + levels[level])
             context = x if level == 2 else context
         return x, context
+
+
+class Refinement(nn.Module):
+    """Sharpens the coarse features with what the image shows at half the resolution."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        coarse, detail = config.coarse_features, config.detail_features
+        self.look = nn.Conv2d(4 * config.image_channels, detail, 3, padding=1)
+        self.mix = nn.Conv2d(coarse + detail, coarse + detail, 3, padding=1)
+        self.leave = nn.Conv2d(coarse + detail, coarse, 3, padding=1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, coarse: Tensor, image: Tensor) -> Tensor:
+        """Coarse (B, coarse_features, h/2, w/2) and image (B, channels, h, w) to refined coarse."""
+        detail = functional.silu(self.look(functional.pixel_unshuffle(image, 2)))
+        mixed = functional.silu(self.mix(torch.cat([coarse, detail.to(coarse.dtype)], 1)))
+        change: Tensor = self.leave(mixed)
+        return coarse + change
 
 
 class QueryBlock(nn.Module):
@@ -169,6 +191,7 @@ class GroundingNetwork(nn.Module):
         self.coarse = nn.Sequential(
             nn.Conv2d(width, 96, 3, padding=1), nn.SiLU(), nn.Conv2d(96, 4 * config.coarse_features, 1)
         )
+        self.refine = Refinement(config) if config.detail_features else None
         self.fine = nn.Conv2d(config.image_channels, config.fine_features, 3, padding=1)
         self.side = nn.Conv2d(width, 2, 1)
         self.query = nn.Parameter(torch.randn(count, config.query_width) * 0.5)
@@ -190,6 +213,8 @@ class GroundingNetwork(nn.Module):
         """
         trunk, context = self.trunk(image, place)
         coarse = functional.pixel_shuffle(self.coarse(trunk), 2)
+        if self.refine is not None:
+            coarse = self.refine(coarse, image)
         padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
         if offset is None:
             fine = functional.conv2d(padded, self.fine.weight, self.fine.bias)

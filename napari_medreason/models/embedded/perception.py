@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from napari_medreason.core.plane import AXES, Plane
@@ -73,7 +74,7 @@ class Perceiver:
 
     def perceive(self, plane: Plane, expert: Expert | None = None) -> Perception:
         """What `expert` (else the plane's own, else the MR one) sees on the plane; cached."""
-        chosen = expert or self.expert_for(plane) or self.experts[0]
+        chosen = self._chosen(plane, expert)
         key = _key(plane, chosen)
         if key not in self._seen:
             self._seen[key] = _perceive(plane, chosen, self.network(chosen))
@@ -82,6 +83,9 @@ class Perceiver:
             self._seen.popitem(last=False)
         return self._seen[key]
 
+    def _chosen(self, plane: Plane, expert: Expert | None) -> Expert:
+        return expert or self.expert_for(plane) or self.experts[0]
+
     def network(self, expert: Expert) -> GroundingNetwork:
         """The expert's network, loaded once; WeightsError when its weights are damaged."""
         if expert.id not in self._networks:
@@ -89,6 +93,11 @@ class Perceiver:
             self._networks[expert.id] = load_network(expert)
             self._load_seconds += perf_counter() - start
         return self._networks[expert.id]
+
+    def prepare(self, plane: Plane) -> None:
+        """Load all that `perceive` will need for this plane, so that loading isn't counted as reasoning."""
+        self.network(self._chosen(plane, None))
+        scipy.ndimage  # noqa: B018  # loads at first use, which takes half a second
 
     def take_load_seconds(self) -> float:
         """Seconds spent on loading weights since the last call."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy  # its submodules load at first use; ndimage takes half a second
 from numpy.typing import NDArray
 
 from napari_medreason.core.grounding import mask_box
@@ -35,6 +36,10 @@ class EmbeddedSegmenter:
     def __init__(self, perceiver: Perceiver | None = None) -> None:
         self.perceiver = perceiver or Perceiver()
         self.weights_sha256 = self.perceiver.weights_sha256
+
+    def prepare(self, plane: Plane) -> None:
+        """Load what this plane needs."""
+        self.perceiver.prepare(plane)
 
     def embed(self, plane: Plane) -> Perception:
         """Work on the image once; remembered for recent planes."""
@@ -145,16 +150,24 @@ def _model_prompts(
 def _cleaned(
     logits: NDArray[np.float32], frame: ModelFrame, points: Sequence[Point], inside: list[bool]
 ) -> NDArray[np.float32]:
-    """Logits with specks taken away and small holes filled, but never under a point that the user set."""
+    """Logits with specks taken away and small holes filled, but never under a point that the user set.
+
+    An island that holds a point inside is no speck; a hole that holds a point outside stays open there.
+    """
     mask = logits > 0
     smallest = SMALLEST_AREA / (4 * frame.scale[0] * frame.scale[1])
     clean = without_specks(mask, smallest)
     if mask.any() and not clean.any():
-        clean = mask
+        clean = mask.copy()
+    islands = scipy.ndimage.label(mask)[0]
     for (x, y), wanted in zip(points, inside, strict=True):
         row, column = round(y), round(x)
-        if not wanted and 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1]:
+        if not (0 <= row < mask.shape[0] and 0 <= column < mask.shape[1]):
+            continue
+        if not wanted:
             clean[row, column] = mask[row, column]
+        elif mask[row, column]:
+            clean |= islands == islands[row, column]
     result = np.where(clean == mask, logits, np.where(clean, 0.1, -0.1))
     return np.asarray(result, dtype=np.float32)
 
