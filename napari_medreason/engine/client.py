@@ -126,19 +126,25 @@ class EngineClient:
         model: str,
         options: Map | None = None,
         *,
+        plane: Plane | None = None,
         on_progress: OnProgress,
         on_result: Callable[[None], None],
         on_error: OnError,
     ) -> int:
-        """Load a model before its first question, with options of `models.create` if it takes any."""
+        """Load a model before its first question, with options of `models.create` if it takes any.
+
+        plane: load what questions about it need as well; parts of a model may wait for their first plane.
+        Returns the request's id.
+        """
         return self._dispatcher.submit(
             Call(
                 method="load",
-                arguments=lambda: {"model": model, "options": dict(options or {})},
+                arguments=lambda: {"model": model, "options": dict(options or {}), "plane": None},
                 decode=_nothing,
                 on_result=on_result,
                 on_error=on_error,
                 on_progress=on_progress,
+                plane=plane,
             )
         )
 

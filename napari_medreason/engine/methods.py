@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_medreason.core.grounding import Grounding, Seconds
+from napari_medreason.core.plane import Plane
 from napari_medreason.engine.fields import Fields
 from napari_medreason.engine.protocol import (
     Prompt,
@@ -22,10 +23,10 @@ from napari_medreason.engine.protocol import (
     take_prompt,
     take_question,
 )
-from napari_medreason.engine.shelf import Shelf
+from napari_medreason.engine.shelf import LoadedSegmenter, Shelf
 from napari_medreason.engine.values import grounding_to_map, map_to_plane
 from napari_medreason.errors import CancelledError, EngineError
-from napari_medreason.models.base import Segmenter
+from napari_medreason.models.base import Segmenter, prepare
 
 _BEAT_SECONDS = 0.5
 
@@ -67,36 +68,17 @@ class Methods:
             "segment": self._segment,
         }
 
-    @contextlib.contextmanager
-    def _loading(self, request: Request, model_id: str) -> Iterator[None]:
-        """Report the stage "loading" at once and again and again, unless the model is there already."""
-        if self._shelf.holds(model_id):
-            yield
-            return
-        loaded = threading.Event()
-        request.progress("loading")
-
-        def beat() -> None:
-            while not loaded.wait(_BEAT_SECONDS):
-                request.progress("loading")
-
-        thread = threading.Thread(target=beat, name="loading", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            loaded.set()
-            thread.join()
-        request.check()
-
     def _models(self, request: Request, fields: Fields) -> object:
         registry = self._shelf.registry
         return model_list_to_map(registry.available().values(), registry.segmenters())
 
     def _load(self, request: Request, fields: Fields) -> object:
         model_id, options = fields.text("model"), fields.map("options")
-        with self._loading(request, model_id):
-            _, seconds = self._shelf.model(model_id, options)
+        plane = fields.maybe("plane", lambda field: self._shelf.plane(fields.text(field)))
+        with _loading(request, at_once=not self._shelf.holds_model(model_id, options)):
+            model, seconds = self._shelf.model(model_id, options)
+            if plane is not None:
+                seconds += prepare(model, plane)
         return {"seconds": seconds}
 
     def _unload(self, request: Request, fields: Fields) -> object:
@@ -113,8 +95,9 @@ class Methods:
     def _ask(self, request: Request, fields: Fields) -> object:
         model_id, plane = fields.text("model"), self._shelf.plane(fields.text("plane"))
         question = take_question(fields, plane)
-        with self._loading(request, model_id):
+        with _loading(request, at_once=not self._shelf.holds_model(model_id)):
             model, seconds = self._shelf.model(model_id)
+            seconds += prepare(model, plane)
         request.progress("reasoning")
 
         def on_text(text: str) -> None:
@@ -129,8 +112,7 @@ class Methods:
         plane, prompt = self._shelf.plane(key), take_prompt(fields)
         if prompt.mask is not None and prompt.mask.shape != plane.image.shape:
             raise EngineError(f"the mask is {prompt.mask.shape}, its plane is {plane.image.shape}")
-        with self._loading(request, segmenter_id):
-            loaded = self._shelf.segmenter(segmenter_id)
+        loaded, seconds = self._ready_segmenter(request, segmenter_id, plane)
         segmenter = loaded.segmenter
         started = time.perf_counter()
         embedding = self._shelf.embedding(segmenter_id, key)
@@ -141,8 +123,37 @@ class Methods:
         request.check()
         request.progress("segmenting")
         mask, score = _best_mask(segmenter, embedding, prompt)
-        seconds = Seconds(load=loaded.load_seconds, segment=time.perf_counter() - started)
-        return segmented_to_map(Segmented(mask, score, segmenter.id, seconds, segmenter.weights_sha256))
+        times = Seconds(load=seconds, segment=time.perf_counter() - started)
+        return segmented_to_map(Segmented(mask, score, segmenter.id, times, segmenter.weights_sha256))
+
+    def _ready_segmenter(
+        self, request: Request, segmenter_id: str, plane: Plane
+    ) -> tuple[LoadedSegmenter, float]:
+        """A segmenter that has loaded what the plane needs, and the seconds that this took now."""
+        with _loading(request, at_once=not self._shelf.holds_segmenter(segmenter_id)):
+            loaded = self._shelf.segmenter(segmenter_id)
+            return loaded, loaded.load_seconds + prepare(loaded.segmenter, plane)
+
+
+@contextlib.contextmanager
+def _loading(request: Request, *, at_once: bool) -> Iterator[None]:
+    """Report the stage "loading" every half second until the block ends; also at once if it will be long."""
+    ended = threading.Event()
+    if at_once:
+        request.progress("loading")
+
+    def beat() -> None:
+        while not ended.wait(_BEAT_SECONDS):
+            request.progress("loading")
+
+    thread = threading.Thread(target=beat, name="loading", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    request.check()
 
 
 def _best_mask(segmenter: Segmenter, embedding: Any, prompt: Prompt) -> tuple[Any, float]:

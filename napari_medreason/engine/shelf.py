@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from napari_medreason.core.plane import Plane
+from napari_medreason.core.recent import Recent
 from napari_medreason.engine.frames import Map
 from napari_medreason.engine.protocol import UnknownPlaneError
 from napari_medreason.errors import ModelUnavailableError
 from napari_medreason.models.base import GroundingModel, ModelInfo, Segmenter
+from napari_medreason.models.memory import give_memory_back
 
 MODELS_KEPT = 2
 PLANES_KEPT = 32
 EMBEDDINGS_KEPT = 8
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -38,42 +35,6 @@ def installed_registry() -> Registry:
     from napari_medreason import models
 
     return Registry(models.available, models.create, models.segmenters, models.create_segmenter)
-
-
-class Recent(Generic[Value]):
-    """The most recently used values, at most `limit`; `dropped` is told which one had to go."""
-
-    def __init__(self, limit: int, dropped: Callable[[Value], None] | None = None) -> None:
-        self._values: OrderedDict[Hashable, Value] = OrderedDict()
-        self._limit, self._dropped = limit, dropped
-
-    def get(self, key: Hashable) -> Value | None:
-        """The value, now the most recent one, or None."""
-        if key in self._values:
-            self._values.move_to_end(key)
-        return self._values.get(key)
-
-    def put(self, key: Hashable, value: Value) -> Value:
-        """Keep a value and drop the oldest beyond the limit."""
-        self._values[key] = value
-        self._values.move_to_end(key)
-        while len(self._values) > self._limit:
-            self.drop(next(iter(self._values)))
-        return value
-
-    def drop(self, key: Hashable) -> None:
-        """Forget a value if it is there."""
-        value = self._values.pop(key, None)
-        if value is not None and self._dropped is not None:
-            self._dropped(value)
-
-    def clear(self) -> None:
-        """Forget all values."""
-        for key in list(self._values):
-            self.drop(key)
-
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._values
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,33 +80,39 @@ class Shelf:
         if held is not None and options in (None, held.options):
             return held.model, 0.0
         self._models.drop(model_id)
+        if model_id in self.registry.available():
+            self._models.make_room()  # before the next one is made: a GPU may not hold one more
         started = time.perf_counter()
         model = self.registry.create(model_id, **(options or {}))
         self._models.put(model_id, _Loaded(model_id, model, options or {}))
         return model, time.perf_counter() - started
 
     def segmenter(self, segmenter_id: str) -> LoadedSegmenter:
-        """A segmenter by its own id or by that of a model that has one.
+        """A segmenter by its own id or by that of a model that has one; where both exist, the model's.
 
         UnknownModelError (from the registry) when nothing has this id, ModelUnavailableError when
         the model has no segmenter.
         """
         if (held := self._segmenters.get(segmenter_id)) is not None:
             return LoadedSegmenter(held.model, held.model.embed)
-        if (loaded := self._models.get(segmenter_id)) is not None and (own := _segmenter_of(loaded.model)):
-            return own
-        if segmenter_id in set(self.registry.segmenters()):
+        separate = segmenter_id in set(self.registry.segmenters())
+        if separate and not self._is_model(segmenter_id):
             return self._separate_segmenter(segmenter_id)
         model, seconds = self.model(segmenter_id)
-        own = _segmenter_of(model)
-        if own is None:
-            raise ModelUnavailableError(
-                f"model {segmenter_id!r} draws no masks from prompts; use one of "
-                f"{', '.join(sorted(self.registry.segmenters()))}"
-            )
-        return replace(own, load_seconds=seconds)
+        if (own := _segmenter_of(model)) is not None:
+            return replace(own, load_seconds=seconds)
+        if separate:
+            return self._separate_segmenter(segmenter_id)
+        raise ModelUnavailableError(
+            f"model {segmenter_id!r} draws no masks from prompts; use one of "
+            f"{', '.join(sorted(self.registry.segmenters()))}"
+        )
+
+    def _is_model(self, model_id: str) -> bool:
+        return model_id in self._models or model_id in self.registry.available()
 
     def _separate_segmenter(self, segmenter_id: str) -> LoadedSegmenter:
+        self._segmenters.make_room()
         started = time.perf_counter()
         segmenter = self.registry.create_segmenter(segmenter_id)
         self._segmenters.put(segmenter_id, _Loaded(segmenter_id, segmenter, {}))
@@ -159,9 +126,17 @@ class Shelf:
         """Keep an embedding for the next prompt on this plane."""
         self._embeddings.put((segmenter_id, plane_key), embedding)
 
-    def holds(self, model_id: str) -> bool:
-        """Whether asking for this model or segmenter loads nothing."""
-        return model_id in self._models or model_id in self._segmenters
+    def holds_model(self, model_id: str, options: Map | None = None) -> bool:
+        """Whether `model` with the same arguments loads nothing."""
+        held = self._models.get(model_id)
+        return held is not None and options in (None, held.options)
+
+    def holds_segmenter(self, segmenter_id: str) -> bool:
+        """Whether `segmenter` loads nothing."""
+        if segmenter_id in self._segmenters:
+            return True
+        held = self._models.get(segmenter_id)
+        return held is not None and _segmenter_of(held.model) is not None
 
     def unload(self, model_id: str) -> None:
         """Close the model and the segmenter with this id and give their memory back."""
@@ -173,7 +148,7 @@ class Shelf:
         close = getattr(loaded.model, "close", None)
         if close is not None:
             close()
-        _give_memory_back()
+        give_memory_back()
 
 
 def _segmenter_of(model: Any) -> LoadedSegmenter | None:
@@ -182,10 +157,3 @@ def _segmenter_of(model: Any) -> LoadedSegmenter | None:
         if isinstance(candidate, Segmenter):
             return LoadedSegmenter(candidate, getattr(model, "embedding", candidate.embed))
     return None
-
-
-def _give_memory_back() -> None:
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -122,3 +123,24 @@ class Segmenter(Protocol):
         self, planes: Sequence[Plane], seed_index: int, seed_mask: NDArray[np.bool_], *, cancelled: Cancelled
     ) -> Iterator[tuple[int, NDArray[np.bool_]]]:
         """Carry a mask from one plane to its neighbours, nearest first."""
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """What a model, a reasoner or a segmenter may offer beside its work: to load early what it will need."""
+
+    def prepare(self, plane: Plane) -> None:
+        """Load what this plane needs, such as the network for its modality; nothing if it is there already.
+
+        WeightsError or ModelUnavailableError when that can't be loaded. A plane that can't be read is no
+        fault here.
+        """
+
+
+def prepare(part: object, plane: Plane) -> float:
+    """Let a model or a part load what a plane needs, if it offers that; the seconds it took, to 1 ms."""
+    if not isinstance(part, Prepares):
+        return 0.0
+    started = perf_counter()
+    part.prepare(plane)
+    return round(perf_counter() - started, 3)

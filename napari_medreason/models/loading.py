@@ -5,7 +5,6 @@ Imported only inside functions, since it needs torch and transformers.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,10 +94,3 @@ def _readable_faults(folder: Path) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def give_memory_back() -> None:
-    """Return what a model has left on the GPU, once nothing refers to the model any more."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -7,17 +7,19 @@ Reasoner proposed is kept in the notes of the provenance.
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
 from typing import Any, cast
 
+import numpy as np
+
 from napari_medreason.core.grounding import Grounding, Provenance, Seconds, mask_box
 from napari_medreason.core.keypoints import key_points
 from napari_medreason.core.plane import Box, Plane
 from napari_medreason.core.question import Question
+from napari_medreason.core.recent import Recent
 from napari_medreason.errors import CancelledError, ModelUnavailableError, WeightsError
 from napari_medreason.models.base import (
     Cancelled,
@@ -27,6 +29,7 @@ from napari_medreason.models.base import (
     Reasoning,
     ScoredMasks,
     Segmenter,
+    prepare,
 )
 from napari_medreason.models.discovery import declared
 from napari_medreason.models.reasoners import ReasonerInfo
@@ -58,7 +61,7 @@ class MedReasoner:
         self.segmenter = segmenter
         self.weights_sha256 = _weights_of_both(reasoner, segmenter)
         self._load_seconds = load_seconds
-        self._embeddings: OrderedDict[bytes, Any] = OrderedDict()
+        self._embeddings: Recent[Any] = Recent(KEPT_EMBEDDINGS)
 
     def ask(self, question: Question, *, on_text: OnText, cancelled: Cancelled) -> Grounding:
         """Answer one question; CancelledError between the stages, AnswerFormatError for unusable text.
@@ -66,26 +69,26 @@ class MedReasoner:
         A box or points drawn by the user take the place of all that was proposed. A mask without pixels
         makes the answer "absent".
         """
-        start = perf_counter()
         _check(cancelled)
+        loaded = self._load_seconds + prepare(self, question.plane)
+        start = perf_counter()
         reasoning = self.reasoner.reason(question, on_text=on_text, cancelled=cancelled)
         reasoned = perf_counter()
         masks = self._segment(question, reasoning, cancelled) if reasoning.status == "found" else None
-        seconds = Seconds(
-            self._load_seconds, reasoned - start, perf_counter() - reasoned if masks is not None else 0.0
-        )
+        seconds = Seconds(loaded, reasoned - start, perf_counter() - reasoned if masks is not None else 0.0)
         self._load_seconds = 0.0
         return self._grounding(question, reasoning, masks, seconds)
 
     def embedding(self, plane: Plane) -> Any:
         """The Segmenter's embedding of a plane, made once for the same pixels, place and window."""
         key = _plane_key(plane)
-        if key not in self._embeddings:
-            self._embeddings[key] = self.segmenter.embed(plane)
-        self._embeddings.move_to_end(key)
-        while len(self._embeddings) > KEPT_EMBEDDINGS:
-            self._embeddings.popitem(last=False)
-        return self._embeddings[key]
+        kept = self._embeddings.get(key)
+        return kept if kept is not None else self._embeddings.put(key, self.segmenter.embed(plane))
+
+    def prepare(self, plane: Plane) -> None:
+        """Let both parts load what a plane needs, where they offer that."""
+        for part in (self.reasoner, self.segmenter):
+            prepare(part, plane)
 
     def close(self) -> None:
         """Give memory back."""
@@ -219,7 +222,7 @@ def _weights_of_both(reasoner: Reasoner, segmenter: Segmenter) -> str:
 
 
 def _plane_key(plane: Plane) -> bytes:
-    digest = blake2b(plane.image.tobytes(), digest_size=16)
+    digest = blake2b(np.ascontiguousarray(plane.image).data, digest_size=16)
     digest.update(repr((plane.grid, plane.window, plane.modality, plane.calibrated)).encode())
     return digest.digest()
 

@@ -31,7 +31,7 @@ def note(line: str) -> None:
 
 
 class Threshold:
-    """Draws pixels above the window's middle inside the box."""
+    """Draws pixels above the window's middle inside the box, without the rows of points outside."""
 
     id = "threshold"
     weights_sha256 = "0" * 64
@@ -47,6 +47,8 @@ class Threshold:
         inside[y0:y1, x0:x1] = True
         if mask is not None:
             inside &= mask
+        for (_, y), wanted in zip(points or (), labels or (), strict=True):
+            inside[int(y)] &= wanted
         logits = np.where(inside, embedding, -1.0).astype(np.float32)
         return ScoredMasks(logits[None], np.array([0.75], np.float32))
 
@@ -114,6 +116,29 @@ def stream_until_cancelled(on_text, cancelled) -> None:
     raise AssertionError("nobody cancelled")
 
 
+class SlowThreshold(Threshold):
+    """Loads its weights only when it sees the first plane."""
+
+    prepared = False
+
+    def prepare(self, plane):
+        if not self.prepared:
+            time.sleep(4.0)
+            note("prepare")
+        self.prepared = True
+
+
+class SlowToPrepare(Fake):
+    """A model whose only weights are those of its segmenter."""
+
+    def __init__(self) -> None:
+        super().__init__("slow-prepare")
+        self.segmenter = SlowThreshold()
+
+    def prepare(self, plane):
+        self.segmenter.prepare(plane)
+
+
 def slow_to_load() -> Fake:
     time.sleep(4.0)
     return Fake("slow-load")
@@ -128,6 +153,8 @@ MODELS = {
     "other": info("other", lambda: Fake("other")),
     "third": info("third", lambda: Fake("third")),
     "slow-load": info("slow-load", slow_to_load),
+    "slow-prepare": info("slow-prepare", SlowToPrepare),
+    "both": info("both", lambda: Fake("both")),
 }
 
 
@@ -138,10 +165,10 @@ def create(model_id: str, **options):
 
 
 def create_segmenter(segmenter_id: str):
-    note("create threshold")
+    note(f"create {segmenter_id} apart")
     return Threshold()
 
 
 if __name__ == "__main__":
-    registry = Registry(lambda: MODELS, create, lambda: ["threshold"], create_segmenter)
+    registry = Registry(lambda: MODELS, create, lambda: ["threshold", "both"], create_segmenter)
     sys.exit(serve(registry))

@@ -17,6 +17,7 @@ from napari_medreason.core.grounding import Grounding
 from napari_medreason.engine import process as process_module
 from napari_medreason.engine.client import EngineClient
 from napari_medreason.engine.process import EngineProcess, default_command, ssh_command
+from napari_medreason.engine.shelf import PLANES_KEPT
 from napari_medreason.errors import (
     CancelledError,
     EngineError,
@@ -136,6 +137,42 @@ def test_loading_counts_as_answering_a_cancel(viewer, plane):
     assert viewer.logged("create slow-load") == 1
 
 
+def test_what_a_model_loads_for_its_first_plane_counts_as_loading(viewer, plane):
+    heard = viewer.ask("where?", plane, model="slow-prepare")
+    _wait_until(lambda: heard.stages.count("loading") == 3)
+    assert "reasoning" not in heard.stages
+    pid = viewer.client.pid
+    viewer.client.cancel(viewer.last_id)
+    assert isinstance(heard.wait(), CancelledError)
+    after = viewer.ask("where?", plane, model="slow-prepare")
+    assert isinstance(after.wait(), Grounding)
+    assert after.stages == ["reasoning"]
+    assert viewer.client.pid == pid
+    assert viewer.logged("prepare") == 1
+
+
+def test_load_with_a_plane_leaves_nothing_to_load(viewer, plane, listener):
+    viewer.client.load(
+        "slow-prepare",
+        plane=plane,
+        on_progress=listener.on_progress,
+        on_result=listener.on_end,
+        on_error=listener.on_end,
+    )
+    assert listener.wait() is None
+    assert listener.stages.count("loading") > 3
+    heard = viewer.ask("where?", plane, model="slow-prepare")
+    assert heard.wait().provenance.seconds.load < 1.0
+    assert heard.stages == ["reasoning"]
+
+
+def test_prompts_wait_for_what_their_plane_needs_under_the_stage_loading(viewer, plane):
+    first = viewer.segment(plane, "slow-prepare", box=(0, 0, 9, 12)).wait()
+    assert first.seconds.load > 3.5
+    moved = viewer.segment(plane, "slow-prepare", box=(0, 0, 4, 4)).wait()
+    assert moved.seconds.load < 1.0
+
+
 @posix_only
 def test_a_killed_engine_is_one_error_for_each_open_question_and_the_next_one_works(viewer, plane):
     heard = [viewer.ask("slow", plane), viewer.ask("waits", plane)]
@@ -205,7 +242,7 @@ def test_a_moved_box_on_a_known_plane_does_not_embed_again(viewer, plane):
     assert not moved.mask[4:].any()
     assert moved.seconds.load == 0.0
     assert viewer.logged("embed") == 1
-    assert viewer.logged("create threshold") == 1
+    assert viewer.logged("create threshold apart") == 1
 
 
 def test_a_model_with_a_segmenter_can_be_prompted_by_its_own_id(viewer, plane):
@@ -215,7 +252,28 @@ def test_a_model_with_a_segmenter_can_be_prompted_by_its_own_id(viewer, plane):
     segmented = viewer.segment(plane, "fake", mask=mask, points=[(1, 1)], labels=[True]).wait()
     np.testing.assert_array_equal(segmented.mask, mask & (plane.image > 0))
     assert viewer.logged("create fake") == 1
-    assert viewer.logged("create threshold") == 0
+    assert viewer.logged("create threshold apart") == 0
+
+
+@pytest.mark.parametrize("order", ["ask first", "segment first"])
+def test_a_model_and_a_segmenter_of_one_id_are_loaded_once(viewer, plane, order):
+    steps = [
+        lambda: viewer.ask("where?", plane, model="both").wait(),
+        lambda: viewer.segment(plane, "both", box=(0, 0, 9, 12)).wait(),
+    ]
+    for step in steps if order == "ask first" else reversed(steps):
+        assert not isinstance(step(), Exception)
+    assert viewer.logged("create both") == 1
+    assert viewer.logged("create both apart") == 0
+
+
+def test_points_outside_reach_the_segmenter_with_their_labels(viewer, plane):
+    row = int((plane.image > 0).sum(axis=1).argmax())
+    points = [(1.0, float(row)), (2.0, float((row + 1) % 12))]
+    drawn = viewer.segment(plane, box=(0, 0, 9, 12), points=points, labels=[False, True]).wait()
+    expected = plane.image > 0
+    expected[row] = False
+    np.testing.assert_array_equal(drawn.mask, expected)
 
 
 def test_prompts_that_do_not_fit_are_refused(viewer, plane):
@@ -233,7 +291,7 @@ def test_prompts_that_do_not_fit_are_refused(viewer, plane):
 
 
 def test_a_plane_that_the_engine_forgot_is_sent_again(viewer, plane_maker):
-    planes = [plane_maker(seed) for seed in range(34)]
+    planes = [plane_maker(seed) for seed in range(PLANES_KEPT + 2)]
     for each in planes:
         viewer.segment(each, box=(0, 0, 9, 12)).wait()
     again = viewer.segment(planes[0], box=(0, 0, 9, 12)).wait()
@@ -243,9 +301,16 @@ def test_a_plane_that_the_engine_forgot_is_sent_again(viewer, plane_maker):
 def test_the_model_list_names_models_and_segmenters(viewer, listener):
     viewer.client.models(on_result=listener.on_end, on_error=listener.on_end)
     offered = listener.wait()
-    assert [model.id for model in offered.models] == ["fake", "other", "third", "slow-load"]
+    assert [model.id for model in offered.models] == [
+        "fake",
+        "other",
+        "third",
+        "slow-load",
+        "slow-prepare",
+        "both",
+    ]
     assert offered.models[0].licence == "BSD-3-Clause"
-    assert offered.segmenters == ("threshold",)
+    assert offered.segmenters == ("threshold", "both")
 
 
 def test_only_the_last_two_models_stay_and_the_others_are_closed(viewer, plane):
@@ -254,6 +319,14 @@ def test_only_the_last_two_models_stay_and_the_others_are_closed(viewer, plane):
     assert viewer.logged("close fake") == 1
     assert viewer.logged("close other") == 0
     assert viewer.logged("create other") == 1
+    lines = viewer.log.read_text(encoding="utf-8").splitlines()
+    assert lines.index("close fake") < lines.index("create third"), "room is made first"
+
+
+def test_an_unknown_model_drives_no_loaded_one_out(viewer, plane):
+    for model in ("fake", "other", "nobody"):
+        viewer.ask("where?", plane, model=model).wait()
+    assert viewer.logged("close fake") == 0
 
 
 def test_load_takes_options_and_unload_gives_memory_back(viewer, plane, listener_maker):

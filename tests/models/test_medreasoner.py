@@ -1,5 +1,6 @@
 """The composition, with a Reasoner and a Segmenter that do as they are told."""
 
+import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -97,6 +98,24 @@ def test_provenance_names_both_parts_and_keeps_the_proposal():
     )
     assert provenance.seconds.load == 2.5
     assert ask(model).provenance.seconds.load == 0.0
+
+
+def test_what_the_parts_load_for_a_plane_counts_as_loading():
+    class Lazy(BoxSegmenter):
+        prepared = 0
+
+        def prepare(self, plane):
+            if not self.prepared:
+                time.sleep(0.2)
+            self.prepared += 1
+
+    segmenter = Lazy()
+    model = MedReasoner(ScriptedReasoner(), segmenter, load_seconds=2.0)
+    seconds = ask(model).provenance.seconds
+    assert seconds.load >= 2.2
+    assert seconds.reason + seconds.segment < 0.2
+    assert ask(model).provenance.seconds.load < 0.2
+    assert segmenter.prepared == 2
 
 
 def test_parts_that_share_their_weights_have_one_hash():

@@ -17,6 +17,7 @@ from napari_medreason.core.question import Question
 from napari_medreason.core.resample import ModelFrame
 from napari_medreason.errors import AnswerFormatError, ModelUnavailableError
 from napari_medreason.models.base import Cancelled, OnText, Reasoning
+from napari_medreason.models.memory import give_memory_back
 from napari_medreason.models.picture import letterboxed_picture
 from napari_medreason.models.reasoners import ReasonerInfo
 from napari_medreason.models.weights import weight_files, weights_sha256
@@ -73,8 +74,6 @@ class QwenReasoner:
 
     def close(self) -> None:
         """Give memory back; the reasoner is not used again."""
-        from napari_medreason.models.loading import give_memory_back
-
         del self._model
         give_memory_back()
 

@@ -18,6 +18,7 @@ from napari_medreason.core.plane import Box, Plane, Point
 from napari_medreason.core.resample import ModelFrame
 from napari_medreason.errors import ModelUnavailableError, QuestionError
 from napari_medreason.models.base import Cancelled, ScoredMasks
+from napari_medreason.models.memory import give_memory_back
 from napari_medreason.models.picture import letterboxed_picture
 from napari_medreason.models.segmenters import SegmenterInfo
 from napari_medreason.models.weights import weight_files, weights_sha256
@@ -111,8 +112,6 @@ class Sam2Segmenter:
 
     def close(self) -> None:
         """Give memory back; the segmenter is not used again."""
-        from napari_medreason.models.loading import give_memory_back
-
         del self._model
         give_memory_back()
 
