@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +33,14 @@ class PromptState:
     """One step in the history of an answer: what was drawn, and the mask that it gave.
 
     box: half-open (x0, y0, x1, y1), points: (x, y), all inside the structure; in the answer's plane.
-    mask: (rows, columns) bool. segmenter: id of what drew the mask.
+    mask: (rows, columns) bool. segmenter, weights_sha256: what drew the mask.
     """
 
     box: Box | None
     points: tuple[Point, ...]
     mask: NDArray[np.bool_]
     segmenter: str = ""
+    weights_sha256: str = ""
     score: float | None = None
 
 
@@ -63,7 +65,6 @@ class Answer:
     plane: Plane
     place: Place
     model: str
-    layer_names: tuple[str, ...] = ()
     history: tuple[PromptState, ...] = ()
     position: int = 0
 
@@ -71,6 +72,13 @@ class Answer:
     def state(self) -> PromptState | None:
         """The prompts and the mask shown; None when nothing was found."""
         return self.history[self.position] if self.history else None
+
+    @property
+    def corrected(self) -> bool:
+        """Whether the shown mask is another than the model gave."""
+        if self.state is None or self.grounding.mask is None:
+            return False
+        return self.position > 0 or not np.array_equal(self.state.mask, self.grounding.mask)
 
     @property
     def displayed(self) -> DisplayedPlane:
@@ -141,12 +149,16 @@ class Session:
         self._asked += 1
         history: tuple[PromptState, ...] = ()
         if grounding.mask is not None:
-            segmenter = grounding.provenance.segmenter or model
-            history = (
-                PromptState(grounding.box, grounding.points or (), grounding.mask, segmenter=segmenter),
+            first = PromptState(
+                grounding.box,
+                grounding.points or (),
+                grounding.mask,
+                segmenter=grounding.provenance.segmenter or model,
+                weights_sha256=grounding.provenance.weights_sha256,
             )
+            history = (first,)
         number = self._asked
-        answer = Answer(f"answer-{number}", number, question, grounding, plane, place, model, history=history)
+        answer = Answer(uuid4().hex, number, question, grounding, plane, place, model, history=history)
         self._answers[answer.id] = answer
         return answer
 

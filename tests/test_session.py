@@ -51,6 +51,19 @@ def test_answers_are_kept_in_order_with_names_of_their_own():
     assert session.get(first.id) is None
 
 
+def test_answers_of_two_sessions_have_different_ids():
+    assert answer_in(Session()).id != answer_in(Session()).id
+
+
+def test_an_answer_is_corrected_when_its_mask_is_not_the_models():
+    answer = answer_in(Session())
+    assert not answer.corrected
+    assert answer.painted(mask_of(4)).corrected
+    assert answer.prompted(state(2)).corrected
+    assert not answer.prompted(state(2)).undone().corrected
+    assert not answer_in(Session(), status="absent").corrected
+
+
 def test_a_deleted_answer_does_not_come_back():
     session = Session()
     answer = answer_in(session)

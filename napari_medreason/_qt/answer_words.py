@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_medreason.core.grounding import Provenance
-from napari_medreason.session import Answer
+from napari_medreason.session import Answer, PromptState
 
 STAGES = {
     "starting": "Starting the engine",
@@ -46,10 +46,16 @@ def row_detail(answer: Answer) -> str:
     """The second line of an answer in the list: outcome, place and image."""
     grid = answer.grounding.grid
     frame = "" if answer.place.frame is None else f", frame {answer.place.frame}"
-    confidence = answer.grounding.confidence
-    sure = "" if confidence is None or not answer.grounding.present else f" ({confidence:.0%})"
-    outcome = _STATUS[answer.grounding.status] + sure
-    return f"{outcome} · {grid.axis} {grid.index}{frame} · {answer.place.image_name}"
+    return f"{_outcome(answer)} · {grid.axis} {grid.index}{frame} · {answer.place.image_name}"
+
+
+def _outcome(answer: Answer) -> str:
+    if answer.corrected and answer.state is not None:
+        return "corrected by you" if answer.state.mask.any() else "empty after your correction"
+    status, confidence = _STATUS[answer.grounding.status], answer.grounding.confidence
+    if confidence is None or not answer.grounding.present:
+        return status
+    return f"{status}, model confidence {100 * confidence:.0f} %"
 
 
 def provenance_text(answer: Answer) -> str:
@@ -57,18 +63,26 @@ def provenance_text(answer: Answer) -> str:
     provenance = answer.grounding.provenance
     lines = [_maker(answer, provenance), _circumstances(provenance)]
     lines += [line for line in (provenance.evidence, *provenance.notes, *answer.place.notes) if line]
-    state = answer.state
-    if state is not None and answer.position > 0:
-        lines.append(f"Mask redrawn from your box and points by “{state.segmenter}”.")
+    if answer.state is not None and answer.corrected:
+        lines.append(_correction(answer.state) if answer.position > 0 else "Mask painted over by you.")
     if not answer.place.study.orientation_known:
         lines.append("Orientation of this image is unknown: no patient left or right.")
     return "\n".join(lines)
 
 
+def _correction(state: PromptState) -> str:
+    drawn = (("box", state.box is not None), ("points", bool(state.points)))
+    prompt = " and ".join(name for name, is_there in drawn if is_there)
+    return f"Mask redrawn from your {prompt} by “{state.segmenter}”{_weights(state.weights_sha256)}."
+
+
+def _weights(sha256: str) -> str:
+    return f" (weights {sha256[:8]})" if sha256 else ""
+
+
 def _maker(answer: Answer, provenance: Provenance) -> str:
     kind = "Templated answer" if provenance.templated else "Answer in the model's own words"
-    weights = f" (weights {provenance.weights_sha256[:8]})" if provenance.weights_sha256 else ""
-    return f"{kind} by {answer.model}{weights}"
+    return f"{kind} by {answer.model}{_weights(provenance.weights_sha256)}"
 
 
 def _circumstances(provenance: Provenance) -> str:

@@ -41,6 +41,7 @@ class AskView(QWidget):
     image_chosen = Signal(int)
     model_chosen = Signal(str)
     answer_chosen = Signal(str)
+    answer_highlighted = Signal(str)
     visibility_changed = Signal(str, bool)
     delete_wanted = Signal(str)
     undo_wanted = Signal(str)
@@ -95,6 +96,7 @@ class AskView(QWidget):
         self.progress.hide()
         for label in (self.provenance, self.status, self.research_line):
             label.setWordWrap(True)
+            label.setTextFormat(Qt.TextFormat.PlainText)  # file and layer names stand in them
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
     def _lay_out(self) -> None:
@@ -153,13 +155,17 @@ class AskView(QWidget):
         self.undo_button.clicked.connect(lambda: self.undo_wanted.emit(self.answers.current_id))
         self.redo_button.clicked.connect(lambda: self.redo_wanted.emit(self.answers.current_id))
         self.delete_button.clicked.connect(lambda: self.delete_wanted.emit(self.answers.current_id))
-        self.answers.currentItemChanged.connect(lambda *_: self._update_buttons())
+        self.answers.highlighted.connect(self._on_highlighted)
 
     def _on_button(self) -> None:
         if self._busy:
             self.cancelled.emit()
         else:
             self._on_ask()
+
+    def _on_highlighted(self, answer_id: str) -> None:
+        self._update_buttons()
+        self.answer_highlighted.emit(answer_id)
 
     def _on_ask(self) -> None:
         if not self._busy:
@@ -253,6 +259,7 @@ class AskView(QWidget):
     def select_row(self, answer_id: str) -> None:
         """Mark the answer that is shown."""
         self.answers.select(answer_id)
+        self._update_buttons()
 
     def set_history(self, *, undo: bool, redo: bool) -> None:
         """Whether the shown answer has prompts to undo or redo; the reason is in the tool tips."""

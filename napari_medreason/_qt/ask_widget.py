@@ -29,7 +29,7 @@ class AskWidget(QWidget):
     engine: a bridge of one's own, for tests and benchmarks; otherwise the one that all docks share.
     """
 
-    _closed = _docked = False
+    _closed = _docked = _model_settled = False
 
     def __init__(self, napari_viewer: Viewer, engine: EngineBridge | None = None) -> None:
         super().__init__()
@@ -61,8 +61,9 @@ class AskWidget(QWidget):
         view.folder_wanted.connect(self.opener.choose_folder)
         view.file_wanted.connect(self.opener.choose_file)
         view.image_chosen.connect(self._choose_image)
-        view.model_chosen.connect(settings.save_model)
+        view.model_chosen.connect(self._keep_model)
         view.answer_chosen.connect(presenter.select)
+        view.answer_highlighted.connect(presenter.show)
         view.visibility_changed.connect(presenter.set_visible)
         view.delete_wanted.connect(presenter.delete)
         view.undo_wanted.connect(presenter.undo)
@@ -76,6 +77,7 @@ class AskWidget(QWidget):
     def ask(self, question: str) -> None:
         """Ask about the chosen image, as Enter does."""
         load_tables_meanwhile()
+        self._choose_saved_model()
         self.presenter.ask(question, self.image, model=self.view.model)
 
     @property
@@ -93,14 +95,21 @@ class AskWidget(QWidget):
 
     def _choose_saved_model(self) -> None:
         """Napari reads every plugin's manifest for the first setting: not before the dock stands."""
-        if not self._closed and (saved := settings.saved_model()) in models.available():
+        if self._closed or self._model_settled:
+            return
+        self._model_settled = True
+        if (saved := settings.saved_model()) in models.available():
             self.view.choose_model(saved)
+
+    def _keep_model(self, model: str) -> None:
+        self._model_settled = True
+        settings.save_model(model)
 
     def _refresh_images(self, _event: object = None) -> None:
         former = self.image
         self._images = self.viewer_layers.images()
         active = self._viewer.layers.selection.active
-        wanted = next((layer for layer in (active, former) if layer in self._images), None)
+        wanted = next((layer for layer in (former, active) if layer in self._images), None)
         chosen = self._images.index(wanted) if wanted is not None else 0
         self.view.set_images([layer.name for layer in self._images], chosen if self._images else -1)
 

@@ -96,17 +96,16 @@ class StudyOpener(QObject):
             self._dialog.setValue(done)
 
     def _pick(self, path: Path, series: tuple[SeriesInfo, ...]) -> None:
-        readable = [entry for entry in series if not entry.problem]
-        if len(readable) < 2:
+        if len(series) < 2:
             self._read(path, "")
             return
-        names = [f"{number}: {series_words(entry)}" for number, entry in enumerate(readable, 1)]
+        names = [f"{number}: {series_words(entry)}" for number, entry in enumerate(series, 1)]
         picker = QInputDialog(self._window)
         picker.setWindowTitle("Open study")
-        picker.setLabelText(f"{path.name} holds {len(readable)} series. Open which?")
+        picker.setLabelText(f"{path.name} holds {len(series)} series. Open which?")
         picker.setOption(QInputDialog.InputDialogOption.UseListViewForComboBoxItems)
         picker.setComboBoxItems(names)
-        picker.textValueSelected.connect(lambda name: self._read(path, readable[names.index(name)].uid))
+        picker.textValueSelected.connect(lambda name: self._read(path, series[names.index(name)].uid))
         picker.rejected.connect(self._finish)
         picker.finished.connect(picker.deleteLater)
         self._picker = picker

@@ -16,7 +16,7 @@ from napari_medreason._qt.prompt_watcher import PromptWatcher
 from napari_medreason.core.plane import AXES, Box, Plane, Point
 from napari_medreason.core.volume import Volume, Window
 from napari_medreason.errors import QuestionError
-from napari_medreason.session import Answer, Place, PromptState
+from napari_medreason.session import Answer, Place
 
 _TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
@@ -105,8 +105,8 @@ class ViewerLayers:
         pairs = zip(shown[-layer.ndim :], layer.units, strict=True)
         return np.array([float((1 * shown).to(own).magnitude) for shown, own in pairs])
 
-    def add(self, answer: Answer, look: Look) -> tuple[str, ...]:
-        """Add the layers of an answer, with its box ready to be moved; returns their names."""
+    def add(self, answer: Answer, look: Look) -> None:
+        """Add the layers of an answer, if it has a mask, with its box ready to be moved."""
         label = layers.AnswerLabel(answer.id, answer.question, _layer_name(answer), answer.colour)
         made = layers.answer_layers(
             answer.grounding,
@@ -117,7 +117,7 @@ class ViewerLayers:
             transform=look.transform,
         )
         if not made:
-            return ()
+            return
         mask, box, points = (Layer.create(*entry) for entry in made)
         watcher = PromptWatcher(box, points)
         watcher.edited.connect(lambda: self.on_prompt(answer.id))
@@ -128,15 +128,20 @@ class ViewerLayers:
         self.viewer.layers.extend(group.all)
         box.mode, points.mode = "select", "select"
         self.viewer.layers.selection.active = box
-        return tuple(layer.name for layer in group.all)
 
     def prompt(self, answer: Answer) -> tuple[Box | None, tuple[Point, ...]]:
         """The box and the points as they are drawn now, in the plane of the answer."""
         group = self._answers[answer.id]
         study, displayed, shape = answer.place.study, answer.displayed, answer.grounding.grid.shape
-        corners = group.box.data
-        box = layers.box_of(corners[-1], study, displayed, shape=shape) if len(corners) else None
+        boxes = [layers.box_of(corners, study, displayed, shape=shape) for corners in group.box.data]
+        box = next((box for box in reversed(boxes) if box is not None), None)
         return box, layers.points_of(group.points.data, study, displayed, shape=shape)
+
+    def has_strays(self, answer: Answer) -> bool:
+        """Whether a box or a point was drawn on another slice than that of the answer."""
+        group = self._answers[answer.id]
+        drawn = (*group.box.data, group.points.data)
+        return not all(layers.on_slice(data, answer.place.study, answer.displayed).all() for data in drawn)
 
     def mask(self, answer: Answer) -> NDArray[np.bool_] | None:
         """The (rows, columns) mask as it is painted now; None when its layer is gone or reshaped."""
@@ -147,23 +152,33 @@ class ViewerLayers:
         painted = np.asarray(group.mask.data)[index]
         return painted > 0 if painted.shape == answer.grounding.grid.shape else None
 
-    def show_mask(self, answer: Answer, mask: NDArray[np.bool_]) -> None:
-        """Replace the mask of an answer in place."""
-        group = self._answers[answer.id]
+    def show_mask(self, answer: Answer) -> None:
+        """Replace the mask of an answer by that of its shown state, in place."""
+        group, state = self._answers[answer.id], answer.state
+        if state is None:
+            return
         index = layers.slice_index(answer.place.study, answer.displayed)
-        group.mask.data[index] = mask
+        group.mask.data[index] = state.mask
+        group.mask._reset_history()  # its strokes were on the former mask; napari has no public way
         group.mask.refresh()
+        note = layers.mask_note(
+            segmenter=state.segmenter, weights_sha256=state.weights_sha256, corrected=answer.corrected
+        )
+        for layer in group.all:
+            _annotate(layer, note)
 
-    def show_state(self, answer: Answer, state: PromptState) -> None:
-        """Show box, points and mask of one history entry, without asking for a new mask."""
-        group = self._answers[answer.id]
+    def show_state(self, answer: Answer) -> None:
+        """Show box, points and mask of an answer's shown state, without asking for a new mask."""
+        group, state = self._answers[answer.id], answer.state
+        if state is None:
+            return
         study, displayed = answer.place.study, answer.displayed
         corners = [layers.rectangle(state.box, study, displayed)] if state.box else []
+        points = np.array(state.points, dtype=np.float64).reshape(-1, 2)
         with group.watcher.paused():
             _draw_box(group.box, corners)
-            if state.points:
-                group.points.data = layers.to_data(np.array(state.points), study, displayed)
-        self.show_mask(answer, state.mask)
+            group.points.data = layers.to_data(points, study, displayed)
+        self.show_mask(answer)
 
     def has_layers(self, answer_id: str) -> bool:
         """Whether the mask of an answer can still be redrawn."""
@@ -250,8 +265,14 @@ def _layer_name(answer: Answer) -> str:
     return f"{answer.number} {words}"
 
 
+def _annotate(layer: Layer, note: dict[str, Any]) -> None:
+    """New dictionaries: layers that the user duplicated share the old ones."""
+    ours = layer.metadata.get(layers.METADATA_KEY, {})
+    layer.metadata = {**layer.metadata, layers.METADATA_KEY: {**ours, "mask": note}}
+
+
 def _draw_box(layer: Shapes, corners: list[NDArray[Any]]) -> None:
-    if len(layer.data) == len(corners) == 1:
+    if len(corners) == 1 and layer.shape_type == ["rectangle"]:
         layer.data = corners
         return
     layer.selected_data = set(range(len(layer.data)))

@@ -45,6 +45,16 @@ def to_plane(points_data: NDArray[Any], study: StudyRef, displayed: DisplayedPla
     return spatial[:, ::-1]
 
 
+def on_slice(points_data: NDArray[Any], study: StudyRef, displayed: DisplayedPlane) -> NDArray[np.bool_]:
+    """Which of (n, layer_ndim) points in layer data coordinates lie on the slice, and frame, of a plane."""
+    points = np.asarray(points_data, dtype=np.float64).reshape(-1, study.layer_ndim)
+    if study.layer_ndim == 2:
+        return np.ones(len(points), dtype=np.bool_)
+    wanted = to_data(np.zeros((1, 2)), study, displayed)[0]
+    fixed = [*range(study.layer_ndim - 3), study.layer_ndim - 3 + AXES.index(displayed.axis)]
+    return np.asarray((np.rint(points[:, fixed]) == wanted[fixed]).all(axis=1))
+
+
 def rectangle(box: Box, study: StudyRef, displayed: DisplayedPlane) -> NDArray[Any]:
     """The four corners of a half-open box in layer data coordinates, on the outer pixel edges."""
     x0, y0, x1, y1 = (edge - 0.5 for edge in box)
@@ -54,7 +64,12 @@ def rectangle(box: Box, study: StudyRef, displayed: DisplayedPlane) -> NDArray[A
 def box_of(
     corners: NDArray[Any], study: StudyRef, displayed: DisplayedPlane, *, shape: tuple[int, int]
 ) -> Box | None:
-    """The half-open box around drawn corners, clipped to the plane of (rows, columns); None outside."""
+    """The half-open box around drawn corners, clipped to the plane of (rows, columns).
+
+    None outside the plane, and for a box drawn on another slice.
+    """
+    if not on_slice(corners, study, displayed).all():
+        return None
     edges = to_plane(corners, study, displayed) + 0.5
     x0, y0 = np.maximum(edges.min(axis=0), 0.0)
     x1, y1 = np.minimum(edges.max(axis=0), (shape[1], shape[0]))
@@ -64,7 +79,12 @@ def box_of(
 def points_of(
     points_data: NDArray[Any], study: StudyRef, displayed: DisplayedPlane, *, shape: tuple[int, int]
 ) -> tuple[Point, ...]:
-    """The plane points (x, y) of a points layer, moved onto the plane's pixels where they lie outside."""
+    """The plane points (x, y) of a points layer, moved onto the plane's pixels where they lie outside.
+
+    Points on other slices are left out.
+    """
+    points_data = np.asarray(points_data, dtype=np.float64).reshape(-1, study.layer_ndim)
+    points_data = points_data[on_slice(points_data, study, displayed)]
     inside = np.clip(to_plane(points_data, study, displayed), 0, (shape[1] - 1, shape[0] - 1))
     return tuple((float(x), float(y)) for x, y in inside)
 
@@ -104,6 +124,11 @@ def answer_layers(
     ]
 
 
+def mask_note(*, segmenter: str, weights_sha256: str, corrected: bool) -> dict[str, Any]:
+    """What the metadata of an answer's layers say about the mask as it is now."""
+    return {"segmenter": segmenter, "weights_sha256": weights_sha256, "corrected": corrected}
+
+
 def _metadata(grounding: Grounding, study: StudyRef, label: AnswerLabel) -> dict[str, Any]:
     return {
         METADATA_KEY: {
@@ -113,6 +138,11 @@ def _metadata(grounding: Grounding, study: StudyRef, label: AnswerLabel) -> dict
             "answer": grounding.answer,
             "reasoning": grounding.reasoning,
             "provenance": asdict(grounding.provenance),
+            "mask": mask_note(
+                segmenter=grounding.provenance.segmenter or grounding.provenance.model,
+                weights_sha256=grounding.provenance.weights_sha256,
+                corrected=False,
+            ),
         }
     }
 
@@ -133,7 +163,8 @@ def _mask_style(label: AnswerLabel) -> dict[str, Any]:
     clear = (0.0, 0.0, 0.0, 0.0)
     return {
         "name": f"{label.name}: mask",
-        "colormap": {None: clear, 0: clear, 1: (*label.colour, 1.0)},
+        # None: labels that the user paints beside 1
+        "colormap": {None: (*label.colour, 1.0), 0: clear, 1: (*label.colour, 1.0)},
         "opacity": 0.4,
     }
 

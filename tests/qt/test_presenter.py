@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from napari_medreason import layers
+from napari_medreason._qt import answer_words
 from napari_medreason._qt.ask_presenter import AskPresenter, AskViewLike
 from napari_medreason.core.grounding import Grounding, Provenance
 from napari_medreason.core.plane import cut
@@ -35,13 +36,16 @@ class Screen:
 
     def __init__(self):
         self.drawn = (FOUND.box, FOUND.points)
-        self.masks, self.states = [], []
+        self.masks, self.states, self.strays = [], [], False
 
     def look(self, image):
         return Mock(plane=PLANE, place=Place(STUDY, "trunk"))
 
     def add(self, answer, look):
-        return ("mask", "box", "points")
+        pass
+
+    def has_strays(self, answer):
+        return self.strays
 
     def has_layers(self, answer_id):
         return True
@@ -52,14 +56,17 @@ class Screen:
     def mask(self, answer):
         return answer.state.mask
 
-    def show_mask(self, answer, mask):
-        self.masks.append(mask)
+    def show_mask(self, answer):
+        self.masks.append(answer.state.mask)
 
-    def show_state(self, answer, state):
-        self.states.append(state)
-        self.drawn = (state.box, state.points)
+    def show_state(self, answer):
+        self.states.append(answer.state)
+        self.drawn = (answer.state.box, answer.state.points)
 
     def remove(self, answer_id):
+        pass
+
+    def jump(self, answer):
         pass
 
 
@@ -196,3 +203,124 @@ def test_closing_cancels_what_is_under_way(parts):
     presenter.ask("Again?", object(), model="embedded")
     presenter.close()
     assert [call.args[0] for call in engine.cancel.call_args_list] == [100, 2]
+
+
+def pane(view):
+    """The words in the answer pane after all that the view was told."""
+    words = ""
+    for name, arguments, _ in view.method_calls:
+        if name == "set_answer":
+            words = arguments[0]
+        elif name == "append_text":
+            words += arguments[0]
+    return words
+
+
+def status(view):
+    return view.show_status.call_args.args[0]
+
+
+@pytest.mark.parametrize("look_at", ["select", "show", "undo"])
+def test_words_of_a_question_do_not_mix_with_an_answer_looked_at_meanwhile(parts, look_at):
+    presenter, view, _, engine, _ = parts
+    answer = answered(parts)
+    presenter.ask("Again?", object(), model="embedded")
+    callbacks(engine.ask)["on_text"]("The spleen ")
+    assert pane(view) == "The spleen "
+    getattr(presenter, look_at)(answer.id)
+    callbacks(engine.ask)["on_text"]("is not seen.")
+    assert pane(view) == "Seen."
+    callbacks(engine.ask)["on_result"](replace(FOUND, answer="New."))
+    assert pane(view) == "New."
+
+
+@pytest.mark.parametrize("end", ["cancel", "fault"])
+@pytest.mark.parametrize(("earlier", "left"), [(True, "Seen."), (False, "")])
+def test_a_question_without_answer_leaves_no_half_words(parts, end, earlier, left):
+    presenter, view, _, engine, _ = parts
+    if earlier:
+        answered(parts)
+    presenter.ask("Again?", object(), model="embedded")
+    callbacks(engine.ask)["on_text"]("The spleen ")
+    if end == "cancel":
+        presenter.cancel()
+    else:
+        callbacks(engine.ask)["on_error"](EngineError("gone"))
+    assert pane(view) == left
+
+
+def test_showing_an_answer_leaves_the_viewer_where_it_is(parts):
+    presenter, view, screen, _, _ = parts
+    answer = answered(parts)
+    screen.jump = Mock()
+    presenter.show(answer.id)
+    screen.jump.assert_not_called()
+    view.select_row.assert_called_with(answer.id)
+    presenter.select(answer.id)
+    screen.jump.assert_called_once_with(answer)
+
+
+def test_a_box_moved_back_stops_the_redraw_and_its_status(parts):
+    presenter, view, screen, engine, _ = parts
+    answer = answered(parts)
+    drag(parts, answer, 5.0)
+    assert "Redrawing" in status(view)
+    screen.drawn = (FOUND.box, FOUND.points)
+    presenter.redraw(answer.id)
+    engine.cancel.assert_called_once_with(100)
+    assert status(view) == ""
+
+
+def test_deleting_an_answer_stops_the_redraw_and_its_status(parts):
+    presenter, view, _, _, _ = parts
+    answer = answered(parts)
+    drag(parts, answer, 5.0)
+    presenter.delete(answer.id)
+    assert status(view) == ""
+
+
+def test_what_was_drawn_on_another_slice_is_told(parts):
+    presenter, view, screen, engine, _ = parts
+    answer = answered(parts)
+    screen.strays = True
+    presenter.redraw(answer.id)
+    engine.segment.assert_not_called()
+    assert "other slices" in status(view)
+    drag(parts, answer, 5.0)["on_result"](segmented())
+    assert "other slices" in status(view)
+
+
+def test_row_and_provenance_speak_of_the_mask_that_is_shown(parts):
+    presenter, _, screen, engine, _ = parts
+    presenter.ask("Where?", object(), model="embedded")
+    callbacks(engine.ask)["on_result"](replace(FOUND, confidence=0.87))
+    (answer,) = presenter.session
+    assert answer_words.row_detail(answer).startswith("found, model confidence 87 % ·")
+    empty = Segmented(np.zeros_like(MASK), 0.1, "embedded", FOUND.provenance.seconds, "e" * 64)
+    drag(parts, answer, 5.0)["on_result"](empty)
+    answer = presenter.session.get(answer.id)
+    assert answer_words.row_detail(answer).startswith("empty after your correction ·")
+    assert "from your box and points by “embedded” (weights eeeeeeee)" in answer_words.provenance_text(answer)
+    screen.drawn = ((0.0, 0.0, 6.0, 8.0), ())
+    presenter.redraw(answer.id)
+    callbacks(engine.segment)["on_result"](segmented())
+    answer = presenter.session.get(answer.id)
+    assert answer_words.row_detail(answer).startswith("corrected by you ·")
+    assert "from your box by" in answer_words.provenance_text(answer)
+    presenter.undo(answer.id)
+    presenter.undo(answer.id)
+    assert answer_words.row_detail(presenter.session.get(answer.id)).startswith("found, model confidence")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("I don't know this.", "I don't know this.\n\nYou could ask about: liver, spleen."),
+        ("I know: liver, spleen.", "I know: liver, spleen."),
+        ("I know: liver.", "I know: liver.\n\nYou could ask about: liver, spleen."),
+    ],
+)
+def test_what_else_to_ask_is_said_once(parts, words, expected):
+    answer = answered(parts)
+    grounding = replace(answer.grounding, answer=words, suggestions=("liver", "spleen"))
+    assert answer_words.answer_text(replace(answer, grounding=grounding)) == expected
