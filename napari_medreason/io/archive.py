@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from napari_medreason.core.volume import Volume
 from napari_medreason.errors import UnreadableImageError
-from napari_medreason.io.base import Format, ReadOptions, SeriesInfo, first_bytes, has_suffix
+from napari_medreason.io.base import Format, ReadOptions, SeriesInfo, counted, first_bytes, has_suffix
 
 _SUFFIXES = (".zip",)
 _MAX_FILES = 50_000
@@ -85,8 +85,9 @@ def _check_bounds(entries: list[zipfile.ZipInfo], name: str) -> None:
     total = sum(entry.file_size for entry in entries)
     if len(entries) > _MAX_FILES or total > _MAX_BYTES:
         raise UnreadableImageError(
-            f"{name} holds {len(entries):,} files, {total / 2**30:.1f} GiB; up to {_MAX_FILES:,} files and "
-            f"{_MAX_BYTES / 2**30:.0f} GiB are unpacked here; unpack it yourself and open the folder"
+            f"{name} holds {counted(len(entries), 'file', 'files')}, {total / 2**30:.1f} GiB; up to "
+            f"{_MAX_FILES:,} files and {_MAX_BYTES / 2**30:.0f} GiB are unpacked here; unpack it yourself "
+            "and open the folder"
         )
     if total > _MAX_RATIO * sum(entry.compress_size for entry in entries) + _CHUNK:
         raise UnreadableImageError(f"{name} claims an impossible size for its content; it is not opened")

@@ -24,9 +24,9 @@ Cancelled = Callable[[], bool]
 class SeriesInfo:
     """One image series that `read` can be asked for, known from its headers alone.
 
-    uid: what `read(series=...)` takes: the SeriesInstanceUID (0020,000E), with "#2", "#3" and so on
-    behind it for further grids of the same series (localisers, another orientation, phase images).
-    shape_kji: (slices, rows, columns) of one frame. problem: why it can't be read, "" when it can.
+    uid: what `read(series=...)` takes: the SeriesInstanceUID (0020,000E), or a stand-in where there is
+    none, with "#2", "#3" and so on behind it for further grids of the same series (localisers, another
+    orientation, phase images). shape_kji: (slices, rows, columns) of one frame.
     """
 
     uid: str
@@ -35,7 +35,6 @@ class SeriesInfo:
     description: str
     shape_kji: tuple[int, int, int]
     frame_count: int = 1
-    problem: str = ""
 
     @property
     def slice_count(self) -> int:
@@ -65,6 +64,7 @@ class Format:
 
     suffixes: lower case, with the dot, most specific first. can_read looks at name and first bytes
     only. list_series and write may be None when the format has one image per file or is read only.
+    written_suffixes: those that write takes, when it does not take all.
     read_lazily: as read, but voxels are decoded on first use; None where all are read at once.
     """
 
@@ -77,6 +77,7 @@ class Format:
     )
     write: Callable[[Path, Volume], None] | None = field(default=None, repr=False)
     read_lazily: Callable[[Path, ReadOptions], Volume] | None = field(default=None, repr=False)
+    written_suffixes: tuple[str, ...] = ()
 
 
 def allocate(shape: tuple[int, ...], dtype: type[np.generic], name: str) -> NDArray[Any]:
@@ -88,6 +89,11 @@ def allocate(shape: tuple[int, ...], dtype: type[np.generic], name: str) -> NDAr
         raise UnreadableImageError(
             f"{name} needs {size:.1f} GiB of memory, more than there is; crop the study or close programs"
         ) from error
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """A number with its words, such as "1 slice is" or "3 slices are"."""
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:

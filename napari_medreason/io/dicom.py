@@ -55,12 +55,13 @@ def _opened(
     found = scan(path, options)
     stack = _chosen(found, options.series)
     grid, info = stack.grid, stack.info
+    first = grid.frames[0][0]
     voxels = decoded(grid, options)
     warnings = (*grid.warnings, *value_warnings(grid), *left_out_warnings(found.left_out))
     if not options.series and len(found.stacks) > 1:
         warnings += (_others(found, stack),)
     if path.is_file():
-        warnings += sibling_warnings(path, grid.frames[0][0].series.uid)
+        warnings += sibling_warnings(path, first.series.uid)
     volume = Volume(
         voxels=voxels,
         affine=grid.affine,
@@ -68,7 +69,7 @@ def _opened(
         name=f"{info.modality} series {info.number}" if info.number is not None else info.modality,
         orientation_known=grid.orientation_known,
         calibrated=_calibrated(grid),
-        series_uid=info.uid,
+        series_uid=info.uid if first.series.uid else "",
         warnings=warnings,
     )
     return guess_modality(volume)

@@ -21,7 +21,7 @@ import numpy as np
 from napari_medreason.io.dicom_decoders import fault, stored_frames
 from napari_medreason.io.dicom_values import DAMAGED
 
-_IDLE_SECONDS = 120.0
+_IDLE_SECONDS = 3600.0
 
 
 def main() -> None:

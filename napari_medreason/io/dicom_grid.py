@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_medreason.core.geometry import Affine
+from napari_medreason.io.base import counted
 from napari_medreason.io.dicom_headers import FrameHeader
 
 _SAME_POSITION_MM = 0.01
@@ -30,18 +31,15 @@ TILT = (
     "right, but the grid is sheared and sagittal and coronal views look slanted."
 )
 GAPS = (
-    "{count} slices seem to be missing between others; across slices, distances and positions are wrong by "
+    "{slices} to be missing between others; across slices, distances and positions are wrong by "
     "up to {error:.1f} mm."
 )
 UNEVEN = (
     "The slices are not evenly spaced (steps from {least:.2f} to {most:.2f} mm); across slices, distances "
     "and positions are wrong by up to {error:.1f} mm."
 )
-COPIES = "{count} images are there twice; one copy of each is used."
-INCOMPLETE = (
-    "Not every slice position has the same number of images; {count} further images are left out, "
-    "{repeats} per position are kept."
-)
+COPIES = "{images} there twice; one copy of each is used."
+INCOMPLETE = "Not every slice position has the same number of images; {images} left out, {repeats} kept."
 MIXED_FRAMES = (
     "The repeated images differ in echo time, time or diffusion weighting, and their order does not "
     "keep these apart; one frame may mix them."
@@ -86,13 +84,15 @@ def arrange(images: Sequence[FrameHeader]) -> Grid:
 
 
 def _without_copies(images: Sequence[FrameHeader]) -> tuple[list[FrameHeader], list[str]]:
-    # The position is part of the key because some anonymisers give every file the same instance UID.
+    # The UID alone is not enough: some anonymisers give every file the same one.
     seen: dict[tuple[object, ...], FrameHeader] = {}
     for number, image in enumerate(sorted(images, key=lambda entry: (str(entry.path), entry.frame_index))):
         uid = image.instance_uid or f"image {number}"
-        seen.setdefault((uid, image.frame_index, image.position_lps), image)
+        place = (image.frame_index, image.position_lps, image.repeat, image.order)
+        seen.setdefault((uid, *place), image)
     copies = len(images) - len(seen)
-    return list(seen.values()), [COPIES.format(count=copies)] if copies else []
+    said = COPIES.format(images=counted(copies, "image is", "images are"))
+    return list(seen.values()), [said] if copies else []
 
 
 def _by_number(images: list[FrameHeader]) -> tuple[tuple[tuple[FrameHeader, ...], ...], list[str]]:
@@ -109,7 +109,9 @@ def _by_position(images: list[FrameHeader]) -> tuple[tuple[tuple[FrameHeader, ..
     frames = _frames(groups, repeats, lambda image: image.order)
     warnings = []
     if left_out := len(images) - repeats * len(groups):
-        warnings.append(INCOMPLETE.format(count=left_out, repeats=repeats))
+        further = counted(left_out, "further image is", "further images are")
+        kept = counted(repeats, "per position is", "per position are")
+        warnings.append(INCOMPLETE.format(images=further, repeats=kept))
     if repeats > 1 and _mixed(frames):
         frames = _frames(groups, repeats, lambda image: (*image.repeat, *image.order))
         warnings += [MIXED_FRAMES] if _mixed(frames) else []
@@ -187,7 +189,8 @@ def _uneven(steps: NDArray[np.float64], error: float) -> str:
     least = float(steps.min())
     multiples = steps / least
     if np.abs(multiples - np.round(multiples)).max() < 0.05 and multiples.max() > 1.5:
-        return GAPS.format(count=int(np.round(multiples - 1).sum()), error=error)
+        missing = int(np.round(multiples - 1).sum())
+        return GAPS.format(slices=counted(missing, "slice seems", "slices seem"), error=error)
     return UNEVEN.format(least=least, most=float(steps.max()), error=error)
 
 

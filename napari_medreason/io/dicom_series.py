@@ -13,13 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from napari_medreason.errors import UnreadableImageError
-from napari_medreason.io.base import ReadOptions, SeriesInfo
+from napari_medreason.io.base import ReadOptions, SeriesInfo, counted
 from napari_medreason.io.dicom_grid import Grid, arrange
 from napari_medreason.io.dicom_headers import NO_IMAGE, FrameHeader, looks_like_dicom, read_frames, series_of
 
 _SCAN_THREADS = 4
 """Headers are small; more than one thread pays on network drives."""
-_MAX_SIBLINGS = 500
+_MAX_SIBLINGS = 100
+"""A viewer waits meanwhile; one of the same series is soon met."""
+MORE_BESIDE = "More of its series lies beside it: open the folder for all."
+NO_UID = "no-uid"
+"""What images without SeriesInstanceUID (0020,000E) are chosen by."""
 _SAME_DIRECTION = 0.01
 _SAME_SPACING = 1e-3
 
@@ -97,31 +101,29 @@ def _nothing(path: Path, left_out: Counter[str]) -> str:
         return f"{path.name} can't be read as an image: {what}; {wanted}"
     if not left_out:
         return f"the folder {path.name!r} holds no DICOM image; {wanted}; give other files by their own name"
-    return f"{path.name} holds no image that can be read: {_counted(left_out)}; {wanted}"
+    return f"{path.name} holds no image that can be read: {_reasons(left_out)}; {wanted}"
 
 
-def _counted(left_out: Counter[str]) -> str:
-    return ", ".join(
-        f"{what} ({count} {'file' if count == 1 else 'files'})" for what, count in left_out.most_common()
-    )
+def _reasons(left_out: Counter[str]) -> str:
+    return ", ".join(f"{what} ({counted(count, 'file', 'files')})" for what, count in left_out.most_common())
 
 
 def left_out_warnings(left_out: Counter[str]) -> tuple[str, ...]:
     """One sentence about images that were passed over; reports, plans and DICOMDIR go without saying."""
     images = Counter({what: count for what, count in left_out.items() if what != NO_IMAGE})
-    return (f"Left out: {_counted(images)}.",) if images else ()
+    return (f"Left out: {_reasons(images)}.",) if images else ()
 
 
 def sibling_warnings(path: Path, series_uid: str) -> tuple[str, ...]:
     """One sentence when a single file was opened and more of its series lies in the same folder."""
+    if not series_uid:
+        return ()
     try:
         siblings = [file for file in islice(path.parent.iterdir(), _MAX_SIBLINGS) if file != path]
     except OSError:
         return ()
-    count = sum(series_of(file) == series_uid for file in siblings if _is_candidate(file))
-    if not series_uid or not count:
-        return ()
-    return (f"Only this file is shown; {count} more of its series lie beside it: open the folder for all.",)
+    found = any(series_of(file) == series_uid for file in siblings if _is_candidate(file))
+    return (MORE_BESIDE,) if found else ()
 
 
 def _stacks(images: list[FrameHeader]) -> tuple[Stack, ...]:
@@ -133,7 +135,7 @@ def _stacks(images: list[FrameHeader]) -> tuple[Stack, ...]:
     seen: Counter[str] = Counter()
     stacks = []
     for grid in grids:
-        uid = grid.frames[0][0].series.uid
+        uid = grid.frames[0][0].series.uid or NO_UID
         seen[uid] += 1
         stacks.append(Stack(_info(grid, uid if seen[uid] == 1 else f"{uid}#{seen[uid]}"), grid))
     return tuple(stacks)

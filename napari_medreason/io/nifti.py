@@ -180,4 +180,4 @@ def _stated_modality(path: Path) -> str:
     return "MR" if ending in _BIDS_MR else ""
 
 
-FORMAT = Format("NIfTI", _SINGLE + _PAIR, can_read, read, write=write)
+FORMAT = Format("NIfTI", _SINGLE + _PAIR, can_read, read, write=write, written_suffixes=_SINGLE)

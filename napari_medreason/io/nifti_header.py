@@ -42,9 +42,9 @@ def geometry(header: Any, shape_ijk: tuple[int, int, int], name: str) -> NiftiGe
     The precedence is nibabel's and that of NIfTI-1 ("METHOD 3", "METHOD 2", "METHOD 1"). Raises
     UnreadableImageError when a code is set and no form is usable.
     """
-    forms = {"sform": _form(header, "sform"), "qform": _form(header, "qform")}
-    stated = [form for form in forms if int(header[f"{form}_code"]) > 0]
-    usable = [form for form in stated if forms[form] is not None]
+    stated = [form for form in ("sform", "qform") if int(header[f"{form}_code"]) > 0]
+    read = {form: _form(header, form) for form in stated}
+    usable = {form: _to_lps(affine, header) for form, affine in read.items() if affine is not None}
     if stated and not usable:
         raise UnreadableImageError(
             f"{name}: the {' and the '.join(stated)} of the NIfTI header are not finite or not invertible; "
@@ -52,8 +52,7 @@ def geometry(header: Any, shape_ijk: tuple[int, int, int], name: str) -> NiftiGe
         )
     if not usable:
         return NiftiGeometry(_to_lps(_base(header, name), header), False, (NO_ORIENTATION,))
-    affine = _to_lps(_given(forms[usable[0]]), header)
-    return NiftiGeometry(affine, True, _form_warnings(forms, stated, usable, affine, header, shape_ijk))
+    return NiftiGeometry(next(iter(usable.values())), True, _form_warnings(stated, usable, shape_ijk))
 
 
 def _form(header: Any, which: str) -> Affine | None:
@@ -61,12 +60,6 @@ def _form(header: Any, which: str) -> Affine | None:
         return checked_affine(header.get_sform() if which == "sform" else header.get_qform())
     except (HeaderDataError, ValueError):
         return None
-
-
-def _given(affine: Affine | None) -> Affine:
-    if affine is None:
-        raise ValueError("no affine")
-    return affine
 
 
 def _base(header: Any, name: str) -> Affine:
@@ -85,22 +78,18 @@ def _to_lps(affine_ras: Affine, header: Any) -> Affine:
 
 
 def _form_warnings(
-    forms: dict[str, Affine | None],
-    stated: list[str],
-    usable: list[str],
-    affine: Affine,
-    header: Any,
-    shape_ijk: tuple[int, int, int],
+    stated: list[str], usable: dict[str, Affine], shape_ijk: tuple[int, int, int]
 ) -> tuple[str, ...]:
+    """usable: by the name of the form, voxel (i, j, k) to LPS mm."""
     if len(usable) < len(stated):
         broken = next(form for form in stated if form not in usable)
-        return (BROKEN_FORM.format(broken=broken, used=usable[0]),)
+        return (BROKEN_FORM.format(broken=broken, used=next(iter(usable))),)
     if len(usable) < 2:
         return ()
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape_ijk])).reshape(3, -1).T
-    other = _to_lps(_given(forms["qform"]), header)
+    sform, qform = usable["sform"], usable["qform"]
     distance = float(
-        np.linalg.norm(index_to_lps(corners, affine) - index_to_lps(corners, other), axis=1).max()
+        np.linalg.norm(index_to_lps(corners, sform) - index_to_lps(corners, qform), axis=1).max()
     )
-    limit = 0.5 * float(np.linalg.norm(affine[:3, :3], axis=0).min())
+    limit = 0.5 * float(np.linalg.norm(sform[:3, :3], axis=0).min())
     return (DISAGREEMENT.format(distance=distance),) if distance > limit else ()

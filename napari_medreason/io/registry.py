@@ -110,9 +110,9 @@ def write(path: str | Path, data: Volume | NDArray[np.generic], *, like: Volume 
     path = Path(path)
     writers = [found for found in formats() if found.write is not None]
     for found in writers:
-        if found.write is not None and has_suffix(path, found.suffixes):
+        if found.write is not None and has_suffix(path, found.written_suffixes or found.suffixes):
             return found.write(path, _as_volume(data, like))
-    known = ", ".join(suffix for found in writers for suffix in found.suffixes)
+    known = ", ".join(suffix for found in writers for suffix in found.written_suffixes or found.suffixes)
     raise ExportError(f"{path.name} has no suffix that can be written; use one of {known}")
 
 

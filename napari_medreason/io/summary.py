@@ -53,5 +53,4 @@ def _series(entry: SeriesInfo) -> dict[str, Any]:
         "description": entry.description,
         "shape": list(entry.shape_kji),
         "frames": entry.frame_count,
-        "problem": entry.problem,
     }

@@ -113,7 +113,9 @@ def test_one_file_of_a_series_is_read_alone_and_the_others_are_named(tmp_path, s
     paths = series_maker(tmp_path, ramp, np.eye(4))
     volume = io.read(paths[2])
     np.testing.assert_array_equal(volume.voxels, ramp[2:3])
-    assert "3 more of its series" in said(volume)
+    assert "More of its series lies beside it" in said(volume)
+    only = shutil.copy(paths[2], tmp_path.parent / "only.dcm")
+    assert "beside it" not in said(io.read(only))
 
 
 # Values
@@ -204,6 +206,23 @@ def test_the_largest_series_is_read_and_the_others_are_named(tmp_path, series_ma
     assert listed[0].slice_count == 4
 
 
+def test_images_without_a_series_uid_can_be_chosen(tmp_path, series_maker, ramp):
+    def change(data, k):
+        del data.SeriesInstanceUID
+
+    series_maker(tmp_path / "a", ramp[:2], np.eye(4), change=change)
+    series_maker(tmp_path / "b", ramp[:2, :3] + 500, np.eye(4), change=change)
+    series_maker(tmp_path / "c", ramp, np.eye(4), series="1.2.3")
+    listed = io.list_series(tmp_path)
+    assert listed[0].uid == "1.2.3"
+    assert len({entry.uid for entry in listed} - {""}) == 3
+    for entry in listed[1:]:
+        chosen = io.read(tmp_path, series=entry.uid)
+        assert chosen.shape_kji == entry.shape_kji
+        # What is no UID is not passed off as one.
+        assert chosen.series_uid == ""
+
+
 def test_localiser_and_other_orientation_in_one_series_are_kept_apart(tmp_path, series_maker, ramp):
     sagittal = np.array([[0, 0, 2, 0], [1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
 
@@ -265,8 +284,11 @@ def test_copies_are_used_once(tmp_path, series_maker, ramp):
     shutil.copytree(tmp_path / "a", tmp_path / "copy")
     volume = io.read(tmp_path)
     np.testing.assert_array_equal(volume.voxels, ramp)
-    assert "twice" in said(volume)
+    assert "4 images are there twice" in said(volume)
     assert len(paths) == 4
+    for path in paths[1:]:
+        path.unlink()
+    assert "1 image is there twice" in said(io.read(tmp_path))
 
 
 def test_slices_with_one_and_the_same_instance_uid_are_no_copies(tmp_path, series_maker, ramp):
@@ -277,11 +299,37 @@ def test_slices_with_one_and_the_same_instance_uid_are_no_copies(tmp_path, serie
     np.testing.assert_array_equal(io.read(tmp_path).voxels, ramp)
 
 
+def test_frames_in_time_with_one_and_the_same_instance_uid_are_no_copies(tmp_path, series_maker, ramp):
+    for frame in range(3):
+
+        def change(data, k, frame=frame):
+            data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+            data.TemporalPositionIdentifier = frame + 1
+
+        folder = tmp_path / str(frame)
+        series_maker(folder, ramp + 1000 * frame, np.eye(4), series="1.2.3", modality="MR", change=change)
+    volume = io.read(tmp_path)
+    np.testing.assert_array_equal(volume.voxels, [ramp, ramp + 1000, ramp + 2000])
+    assert volume.warnings == ()
+
+
+def test_slices_with_one_instance_uid_and_no_position_are_no_copies(tmp_path, series_maker, ramp):
+    def change(data, k):
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+        data.InstanceNumber = k + 1
+        del data.ImagePositionPatient
+
+    series_maker(tmp_path, ramp, np.eye(4), change=change)
+    volume = io.read(tmp_path)
+    np.testing.assert_array_equal(volume.voxels, ramp)
+    assert "twice" not in said(volume)
+
+
 def test_a_missing_slice_is_named_with_the_error_it_causes(tmp_path, series_maker):
     stored = np.arange(5 * 4, dtype=np.int16).reshape(5, 2, 2)
     series_maker(tmp_path, stored, np.diag([1, 1, 2, 1.0]), positions=[0, 1, 2, 4, 5])
     volume = io.read(tmp_path)
-    assert "1 slices seem to be missing" in said(volume)
+    assert "1 slice seems to be missing" in said(volume)
     # Steps of 2 mm over 5 gaps stretched to 2.5 mm: slice 2 of 5 is 1 mm off.
     assert "up to 1.0 mm" in said(volume)
 

@@ -360,6 +360,10 @@ def test_write_refuses_what_it_cannot_do(tmp_path, ramp):
     volume = Volume(ramp, np.eye(4), "CT")
     with pytest.raises(ExportError, match="suffix"):
         io.write(tmp_path / "x.docx", volume)
+    for pair in ("x.img", "x.hdr", "x.img.gz", "X.HDR"):
+        # Two files can't be replaced as one.
+        with pytest.raises(ExportError, match=r"use one of .nii.gz, .nii$"):
+            io.write(tmp_path / pair, volume)
     with pytest.raises(ExportError, match="shape"):
         io.write(tmp_path / "x.nii.gz", np.ones((2, 2, 2), bool), like=volume)
     with pytest.raises(ExportError, match="like"):
