@@ -83,11 +83,18 @@ class Dispatcher:
     def _run(self) -> None:
         while not self._finished:
             try:
-                self._actions.get(timeout=self._seconds_left())()
-            except queue.Empty:
-                logger.debug("a cancelled request is overdue")
-            if self._seconds_left() == 0.0:
-                self._restart_unresponsive()
+                self._next_action()()
+            except Exception as error:  # the request border: this thread must live, or no request ever ends
+                logger.exception("the engine client failed")
+                fault = EngineError(f"the engine client failed ({type(error).__name__}); ask again")
+                self._actions.put(partial(self._lose, fault))
+
+    def _next_action(self) -> Callable[[], None]:
+        """What was put into the queue first; the engine's replacement when a cancelled request is overdue."""
+        try:
+            return self._actions.get(timeout=self._seconds_left())
+        except queue.Empty:
+            return self._restart_unresponsive
 
     def _begin(self, call: Call) -> None:
         self._calls[call.id] = call
@@ -234,6 +241,7 @@ class Dispatcher:
             self._report_state("ended")
 
     def _finish(self) -> None:
+        self._finished = True
         for call_id in list(self._calls):
             self._cancel(call_id)
         process, self.process = self.process, None
@@ -241,7 +249,6 @@ class Dispatcher:
         if process is not None:
             process.stop()
             self._report_state("ended")
-        self._finished = True
 
     def _end(self, call: Call, callback: Callable[[Any], None], value: object) -> None:
         self._calls.pop(call.id, None)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from napari_medreason.errors import EngineError
 
 MAX_FRAME_BYTES = 512 * 1024 * 1024
+MAX_FIRST_FRAME_BYTES = 65_536
+"""The first reply of an engine is its short greeting; text of something else reads as a length far above."""
 MAX_ITEMS = 1_000_000
 """Entries of all lists and maps of one frame together; pixels travel as bytes and do not count."""
 
@@ -57,10 +59,11 @@ def write_frame(sink: ByteSink, frame: bytes) -> None:
         rest = rest[sink.write(rest) or 0 :]
 
 
-def read_frame(source: ByteSource) -> Map | None:
+def read_frame(source: ByteSource, *, most_bytes: int = MAX_FRAME_BYTES) -> Map | None:
     """The next frame, or None when the source ended between frames; EngineError when it is damaged.
 
-    Memory grows with the bytes that really arrive, not with the length that was announced.
+    most_bytes: a frame that announces more is refused before any of it is waited for. Memory grows with
+    the bytes that really arrive, not with the length that was announced.
     """
     head = _read_exactly(source, _LENGTH.size)
     if not head:
@@ -68,8 +71,8 @@ def read_frame(source: ByteSource) -> Map | None:
     if len(head) < _LENGTH.size:
         raise EngineError("the engine connection ended inside a frame; ask again")
     (length,) = _LENGTH.unpack(head)
-    if length > MAX_FRAME_BYTES:
-        raise EngineError(_too_large(length))
+    if length > most_bytes:
+        raise EngineError(_too_large(length, most_bytes))
     body = _read_exactly(source, length)
     if len(body) < length:
         raise EngineError("the engine connection ended inside a frame; ask again")
@@ -160,8 +163,8 @@ def _read_exactly(source: ByteSource, size: int) -> bytearray:
     return data
 
 
-def _too_large(length: int) -> str:
+def _too_large(length: int, most_bytes: int = MAX_FRAME_BYTES) -> str:
     return (
-        f"a frame announces {length} bytes, at most {MAX_FRAME_BYTES} are accepted; "
+        f"a frame announces {length} bytes, at most {most_bytes} are accepted; "
         "if the engine runs elsewhere, something else may be writing to its standard output"
     )

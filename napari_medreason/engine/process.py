@@ -14,7 +14,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from napari_medreason.engine.frames import Map, read_frame, write_frame
+from napari_medreason.engine.frames import (
+    MAX_FIRST_FRAME_BYTES,
+    MAX_FRAME_BYTES,
+    Map,
+    read_frame,
+    write_frame,
+)
 from napari_medreason.errors import EngineError
 
 logger = logging.getLogger(__name__)
@@ -123,8 +129,10 @@ class EngineProcess:
 
     def _read(self) -> None:
         fault: EngineError | None = None
+        most_bytes = MAX_FIRST_FRAME_BYTES
         try:
-            while (message := read_frame(self._stdout)) is not None:
+            while (message := read_frame(self._stdout, most_bytes=most_bytes)) is not None:
+                most_bytes = MAX_FRAME_BYTES
                 self._on_frame(self, message)
         except EngineError as error:
             fault = error
@@ -164,5 +172,5 @@ def _kill_group(popen: subprocess.Popen[bytes]) -> None:
         return
     try:
         os.killpg(popen.pid, signal.SIGKILL)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # macOS refuses a signal to a process that has just ended
         logger.debug("the engine process ended by itself")

@@ -118,8 +118,8 @@ class Engine:
 
     def _answer(self, request: Request) -> None:
         with self._bookkeeping:
-            if request.id not in self._open:
-                return
+            if self._open.get(request.id) is not request:
+                return  # it was cancelled while it waited; its id may belong to another one by now
             self._running = request
         try:
             request.check()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from napari_medreason.core.grounding import Grounding
+from napari_medreason.engine import client as client_module
 from napari_medreason.engine import process as process_module
 from napari_medreason.engine.client import EngineClient
 from napari_medreason.engine.process import EngineProcess, default_command, ssh_command
@@ -358,6 +359,17 @@ def test_a_command_that_cannot_be_started_is_an_error(tmp_path, plane, listener)
     ("program", "words"),
     [
         ("print('Welcome to the server!')", "something else may be writing"),
+        (
+            "import time; print('\\x1b[1mWelcome', flush=True); time.sleep(60)",
+            "something else may be writing",
+        ),
+        ("import time; print('\\n\\nWelcome', flush=True); time.sleep(60)", "something else may be writing"),
+        (
+            "import time, sys; from napari_medreason.engine.frames import *; print(flush=True); "
+            "sys.stdout.buffer.write(pack_frame({'id': 0, 'kind': 'result', 'value': {'protocol': 1}})); "
+            "sys.stdout.flush(); time.sleep(60)",
+            "something else may be writing",
+        ),
         ("import sys; sys.exit('bash: medreason: command not found')", "exit code 1: bash: medreason"),
         ("", r"exit code 0"),
         (
@@ -371,7 +383,16 @@ def test_a_command_that_cannot_be_started_is_an_error(tmp_path, plane, listener)
             "surprise",
         ),
     ],
-    ids=["banner", "missing", "ends", "other version", "other reply"],
+    ids=[
+        "banner",
+        "coloured banner",
+        "blank lines",
+        "one blank line",
+        "missing",
+        "ends",
+        "other version",
+        "other reply",
+    ],
 )
 def test_a_program_that_is_no_engine_is_an_error(listener, program, words):
     with EngineClient([sys.executable, "-c", program]) as client:
@@ -389,6 +410,34 @@ def test_a_callback_that_fails_harms_nothing_but_itself(viewer, plane, caplog):
     viewer.client.models(on_result=fail, on_error=fail)
     assert isinstance(viewer.ask("next", plane).wait(), Grounding)
     assert "a widget was deleted" in caplog.text
+
+
+def test_a_fault_of_the_client_itself_ends_open_requests_and_the_next_one_works(
+    viewer, plane, listener, caplog, monkeypatch
+):
+    def broken(value):
+        raise LookupError("no such field")
+
+    monkeypatch.setattr(client_module, "map_to_model_list", broken)
+    viewer.client.models(on_result=listener.on_end, on_error=listener.on_end)
+    assert "LookupError" in str(listener.wait())
+    assert isinstance(viewer.ask("next", plane).wait(), Grounding)
+    assert "no such field" in caplog.text
+
+
+def test_a_fault_while_closing_does_not_keep_the_viewer_from_ending(viewer, plane, monkeypatch):
+    viewer.ask("one", plane).wait()
+    kill = EngineProcess.kill
+
+    def fail(process):
+        kill(process)
+        raise OSError("no such process")
+
+    monkeypatch.setattr(EngineProcess, "stop", fail)
+    closing = threading.Thread(target=viewer.client.close)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
 
 
 def test_callbacks_may_ask_and_cancel_and_close(viewer, plane, listener):

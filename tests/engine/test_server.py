@@ -122,6 +122,19 @@ def test_a_waiting_request_is_cancelled_while_another_runs(raw, plane):
     assert raw.ending_of(5)["value"] == {"open": False}
 
 
+def test_the_id_of_a_cancelled_request_may_be_used_again_at_once(raw, plane):
+    key = raw.send_plane(plane)
+    raw.ask(1, key, "slow")
+    raw.ask(2, key, "never begun")
+    raw.send(3, "cancel", id=2)
+    assert raw.ending_of(2)["value"]["kind"] == "CancelledError"
+    raw.ask(2, key, "fresh")
+    raw.send(4, "cancel", id=1)
+    reply = raw.ending_of(2)
+    assert reply["kind"] == "result"
+    assert reply["value"]["answer"].startswith("fresh")
+
+
 @pytest.mark.parametrize(
     "damage",
     [b"\xff\xff\xff\xff", b"\x00\x00\x00\x03abc", b"\x00\x00\x00\x01\xc1"],
@@ -210,7 +223,8 @@ def test_whatever_comes_in_every_request_is_answered_and_the_engine_ends(request
 
 
 def test_one_core_is_left_to_the_viewer_unless_the_user_says_otherwise(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # so that its value from before comes back after the test
+    monkeypatch.delenv("OMP_NUM_THREADS")
     leave_a_core_to_the_viewer()
     assert int(os.environ["OMP_NUM_THREADS"]) == max(1, os.cpu_count() - 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
