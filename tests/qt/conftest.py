@@ -43,6 +43,18 @@ def bridge(qapp):
 
 
 @pytest.fixture
+def slow_bridge(qapp, monkeypatch):
+    """An engine of its own that takes 0.3 s to draw a mask."""
+    from napari_medreason._qt.engine_bridge import EngineBridge
+    from napari_medreason.engine.client import EngineClient
+
+    monkeypatch.setenv("MEDREASON_FAKE_SLOW_SEGMENTS", "1")
+    bridge = EngineBridge(EngineClient(FAKE_ENGINE))
+    yield bridge
+    bridge.close()
+
+
+@pytest.fixture
 def notices(monkeypatch):
     """What the user was told by notifications, as (severity, message)."""
     from napari.utils.notifications import notification_manager
@@ -74,6 +86,16 @@ def dock(bridge, volume, notices, qtbot):
     from napari.components import ViewerModel
 
     widget = open_dock(ViewerModel(), bridge, volume)
+    yield widget
+    widget.close_all()
+
+
+@pytest.fixture
+def slow_dock(slow_bridge, volume, notices, qtbot):
+    """As `dock`, with masks that take longer to draw than the next move of the box."""
+    from napari.components import ViewerModel
+
+    widget = open_dock(ViewerModel(), slow_bridge, volume)
     yield widget
     widget.close_all()
 

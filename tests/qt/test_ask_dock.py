@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QStyle, QStyleOptionViewItem
 
 from napari_medreason.core.plane import cut
 from napari_medreason.core.volume import Window
@@ -124,7 +125,8 @@ def test_moving_a_point_redraws_the_mask(dock, qtbot):
     assert state.points[0] == pytest.approx((moved[0, -1], moved[0, -2]))
 
 
-def test_only_the_latest_of_many_moves_counts(dock, qtbot, monkeypatch):
+def test_only_the_latest_of_many_moves_counts(slow_dock, qtbot):
+    dock = slow_dock
     mask, box, _ = ask_and_wait(dock, qtbot)
     for _ in range(5):
         move_box(box, 1.0)
@@ -133,8 +135,10 @@ def test_only_the_latest_of_many_moves_counts(dock, qtbot, monkeypatch):
     qtbot.waitUntil(
         lambda: next(iter(dock.presenter.session)).state.box[1] == pytest.approx(wanted), timeout=PATIENCE
     )
+    (answer,) = dock.presenter.session
+    assert len(answer.history) < 6, "a mask for a box that has moved on was shown"
     rows = np.flatnonzero(np.asarray(mask.data).any(axis=(0, 2)))
-    assert rows[0] >= wanted - 1
+    assert wanted - 1 <= rows[0] <= wanted + 1
 
 
 def test_undo_keys_belong_to_our_layers_only(dock, qtbot):
@@ -149,6 +153,92 @@ def test_undo_keys_belong_to_our_layers_only(dock, qtbot):
     qtbot.waitUntil(lambda: not np.array_equal(mask.data, first), timeout=PATIENCE)
     next(value for key, value in box.keymap.items() if str(key) == "Ctrl+Z")(box)
     np.testing.assert_array_equal(mask.data, first)
+
+
+def the_answer(dock):
+    (answer,) = dock.presenter.session
+    return answer
+
+
+def wait_for_position(dock, qtbot, position):
+    qtbot.waitUntil(lambda: the_answer(dock).position == position, timeout=PATIENCE)
+
+
+def test_deleted_points_come_back_with_undo_and_go_with_redo(dock, qtbot):
+    mask, _, points = ask_and_wait(dock, qtbot)
+    before = np.array(points.data)
+    points.selected_data = {0, 1}
+    points.remove_selected()
+    wait_for_position(dock, qtbot, 1)
+    redrawn = np.array(mask.data)
+    assert "from your box by" in dock.view.provenance.text()
+    for _ in range(2):
+        qtbot.mouseClick(dock.view.undo_button, Qt.MouseButton.LeftButton)
+        np.testing.assert_array_equal(points.data, before)
+        qtbot.mouseClick(dock.view.redo_button, Qt.MouseButton.LeftButton)
+        assert len(points.data) == 0
+        np.testing.assert_array_equal(mask.data, redrawn)
+
+
+def test_a_box_replaced_by_a_line_comes_back_with_undo(dock, qtbot):
+    mask, box, _ = ask_and_wait(dock, qtbot)
+    before, corners = np.array(mask.data), np.array(box.data[0])
+    box.selected_data = {0}
+    box.remove_selected()
+    box.add_lines(np.array([corners[0], corners[2] - np.array([0, 2, 2])]))
+    wait_for_position(dock, qtbot, 1)
+    qtbot.mouseClick(dock.view.undo_button, Qt.MouseButton.LeftButton)
+    np.testing.assert_allclose(box.data[0], corners)
+    np.testing.assert_array_equal(mask.data, before)
+
+
+def test_points_and_boxes_on_other_slices_do_not_count_and_this_is_said(dock, qtbot):
+    mask, box, points = ask_and_wait(dock, qtbot)
+    before = np.array(mask.data)
+    points.add(np.add(points.data[0], (3, 5, 5)))
+    qtbot.waitUntil(lambda: "other slices" in dock.view.status.text(), timeout=PATIENCE)
+    box.add_rectangles(np.add(box.data[0], (3, 0, 0)))
+    qtbot.wait(300)
+    np.testing.assert_array_equal(mask.data, before)
+    assert the_answer(dock).position == 0
+    move_box(box)
+    wait_for_position(dock, qtbot, 1)
+    assert len(the_answer(dock).state.points) == 2
+
+
+def test_undo_in_the_mask_layer_does_not_tear_a_redrawn_mask(dock, qtbot):
+    mask, box, _ = ask_and_wait(dock, qtbot)
+    at = np.argwhere(np.asarray(mask.data))[0]
+    mask.data_setitem(tuple(np.array([n]) for n in at), 0)
+    move_box(box, 0.4)
+    wait_for_position(dock, qtbot, 1)
+    redrawn = np.array(mask.data)
+    mask.undo()
+    np.testing.assert_array_equal(mask.data, redrawn)
+
+
+def test_a_second_label_painted_into_the_mask_is_visible(dock, qtbot):
+    mask, _, _ = ask_and_wait(dock, qtbot)
+    clear, ours, other = mask.colormap.map(np.array([0, 1, 2], np.uint8))
+    assert clear[3] == 0
+    assert ours[3] > 0
+    assert other[3] > 0
+
+
+def test_list_and_metadata_tell_what_drew_the_mask(dock, qtbot):
+    mask, box, points = ask_and_wait(dock, qtbot)
+    assert "found, model confidence 87 %" in dock.view.answers.item(0).text()
+    move_box(box)
+    wait_for_position(dock, qtbot, 1)
+    assert "corrected by you" in dock.view.answers.item(0).text()
+    assert "87" not in dock.view.answers.item(0).text()
+    for layer in (mask, box, points):
+        note = layer.metadata["medreason"]["mask"]
+        assert note == {"segmenter": "embedded", "weights_sha256": "e" * 64, "corrected": True}
+    qtbot.mouseClick(dock.view.undo_button, Qt.MouseButton.LeftButton)
+    note = mask.metadata["medreason"]["mask"]
+    assert note == {"segmenter": dock.view.model, "weights_sha256": "f" * 64, "corrected": False}
+    assert "found, model confidence 87 %" in dock.view.answers.item(0).text()
 
 
 def test_paint_on_the_mask_survives_a_redraw_and_its_undo(dock, qtbot):
@@ -228,18 +318,26 @@ def test_unknown_model_is_one_line_and_changes_nothing(dock, qtbot, notices):
     assert len(dock._viewer.layers) == 1
 
 
-def test_one_pixel_and_empty_slices_are_answered_or_refused_in_one_line(dock, qtbot, notices):
+def test_a_slice_without_values_is_refused_in_one_line(dock, qtbot, notices):
     viewer = dock._viewer
     viewer.layers.clear()
     viewer.add_image(np.full((2, 4, 5), np.nan), name="nothing", contrast_limits=(0, 1))
     ask(dock, qtbot)
-    assert "no finite value" in notices[-1][1]
+    ((_, message),) = notices
+    assert "no finite value" in message
+    assert "\n" not in message
+    assert len(viewer.layers) == 1
+
+
+def test_a_picture_of_one_pixel_is_answered(dock, qtbot, notices):
+    viewer = dock._viewer
     viewer.layers.clear()
     viewer.add_image(np.ones((1, 1)), name="dot", contrast_limits=(0, 1))
-    ask(dock, qtbot)
-    qtbot.waitUntil(lambda: not dock.presenter.busy, timeout=PATIENCE)
-    assert len(viewer.layers) + len(notices) >= 2
-    assert not any("\n" in message for _, message in notices)
+    mask, box, points = ask_and_wait(dock, qtbot)
+    assert not notices
+    assert np.asarray(mask.data).tolist() == [[1]]
+    assert len(box.data) == 1
+    np.testing.assert_array_equal(points.data, [[0, 0], [0, 0]])
 
 
 def test_the_chosen_model_is_remembered(make_napari_viewer, bridge, qtbot, monkeypatch):
@@ -262,6 +360,10 @@ def test_the_chosen_model_is_remembered(make_napari_viewer, bridge, qtbot, monke
         reopened = AskWidget(make_napari_viewer(), engine=bridge)
         qtbot.waitUntil(lambda: reopened.view.model == "embedded-pair", timeout=PATIENCE)
         reopened.close_all()
+        asked_at_once = AskWidget(make_napari_viewer(), engine=bridge)
+        asked_at_once.ask("Where is the liver?")
+        assert asked_at_once.view.model == "embedded-pair"
+        asked_at_once.close_all()
     finally:
         asking.model = before
         widget.close_all()
@@ -313,6 +415,65 @@ def test_click_on_an_answer_goes_to_its_slice_and_selects_its_box(window_dock, q
     assert viewer.dims.order[0] == 1
     assert viewer.dims.current_step[1] == 7
     assert viewer.layers.selection.active is box
+
+
+def test_a_click_on_the_tick_hides_and_does_not_go_there(window_dock, qtbot):
+    dock = window_dock
+    viewer = dock._viewer
+    viewer.dims.set_current_step(0, 5)
+    ours = ask_and_wait(dock, qtbot)
+    viewer.dims.set_current_step(0, 9)
+    answers = dock.view.answers
+    tick = QStyleOptionViewItem()
+    answers.initViewItemOption(tick)
+    tick.rect = answers.visualItemRect(answers.item(0))
+    tick.features |= QStyleOptionViewItem.ViewItemFeature.HasCheckIndicator
+    place = answers.style().subElementRect(QStyle.SubElement.SE_ItemViewItemCheckIndicator, tick, answers)
+    for visible in (False, True):
+        qtbot.mouseClick(answers.viewport(), Qt.MouseButton.LeftButton, pos=place.center())
+        assert [layer.visible for layer in ours] == [visible] * 3
+        assert viewer.dims.current_step[0] == 9
+    qtbot.mouseClick(answers.viewport(), Qt.MouseButton.LeftButton, pos=tick.rect.center())
+    assert viewer.dims.current_step[0] == 5
+
+
+def test_arrow_keys_in_the_list_show_words_and_undo_of_that_answer(dock, qtbot):
+    _, box, _ = ask_and_wait(dock, qtbot)
+    move_box(box)
+    wait_for_position(dock, qtbot, 1)
+    dock._viewer.dims.set_current_step(0, 3)
+    ask(dock, qtbot, "absent?")
+    wait_for_answer(dock, qtbot, 2)
+    assert not dock.view.undo_button.isEnabled()
+    qtbot.keyClick(dock.view.answers, Qt.Key.Key_Up)
+    assert "The liver is seen" in dock.view.answer_view.toPlainText()
+    assert dock.view.undo_button.isEnabled()
+    assert dock._viewer.dims.current_step[0] == 3
+    qtbot.keyClick(dock.view.answers, Qt.Key.Key_Down)
+    assert "not seen on this slice" in dock.view.answer_view.toPlainText()
+    assert not dock.view.undo_button.isEnabled()
+
+
+def test_deleting_the_shown_answer_shows_its_neighbour(dock, qtbot):
+    ask_and_wait(dock, qtbot)
+    ask(dock, qtbot, "absent?")
+    wait_for_answer(dock, qtbot, 2)
+    qtbot.mouseClick(dock.view.delete_button, Qt.MouseButton.LeftButton)
+    assert "The liver is seen" in dock.view.answer_view.toPlainText()
+
+
+def test_the_chosen_image_stays_chosen_when_an_answer_adds_its_layers(dock, qtbot):
+    viewer = dock._viewer
+    first = viewer.layers[0]
+    second = viewer.add_image(np.random.default_rng(0).random((4, 5, 6)), name="second")
+    viewer.layers.selection.active = second
+    row = dock.view.image_choice.findText(first.name)
+    dock.view.image_choice.setCurrentIndex(row)
+    dock.view.image_choice.activated.emit(row)
+    ask_and_wait(dock, qtbot)
+    assert dock.image is first
+    second.name = "renamed"
+    assert dock.image is first
 
 
 def test_image_choice_follows_the_selection_and_new_images(dock, qtbot):
@@ -373,6 +534,20 @@ def test_a_layer_from_elsewhere_is_asked_with_its_doubts_named(dock, qtbot):
     assert "no patient left or right" in dock.view.provenance.text()
     assert mask.data.shape == values.shape
     np.testing.assert_allclose(box.scale, (3, 0.5, 0.5))
+
+
+def test_a_layer_in_pixels_is_asked_as_a_picture_without_a_scale(dock, qtbot):
+    values = np.random.default_rng(1).integers(0, 255, size=(30, 40)).astype(np.uint8)
+    dock._viewer.add_image(values, name="picture")
+    ask_and_wait(dock, qtbot)
+    assert not the_answer(dock).plane.calibrated
+    assert the_answer(dock).plane.grid.orientation is None
+
+
+def test_file_names_in_the_words_are_no_markup(dock):
+    dock.view.set_answer("words", "from <b>bold</b>.nii")
+    assert dock.view.provenance.textFormat() == Qt.TextFormat.PlainText
+    assert dock.view.status.textFormat() == Qt.TextFormat.PlainText
 
 
 def test_frames_of_a_4d_study_are_asked_one_by_one(dock, qtbot, volume_maker):
