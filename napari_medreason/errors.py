@@ -33,6 +33,10 @@ class ExportError(MedReasonError):
     """The result can't be written as asked."""
 
 
+class DataSetError(MedReasonError):
+    """A record, data set, its configuration or a source of it can't be used."""
+
+
 class EngineError(MedReasonError):
     """The engine process ended or broke the protocol."""
 
