@@ -183,6 +183,9 @@ def _print_json(report: dict[str, Any]) -> None:
 
 def _print_answer(report: dict[str, Any]) -> None:
     print(report["answer"])
+    for check in report["checks"]:
+        if not check["passed"]:
+            print(check["words"])
     if report["box"]:
         print(
             f"box {report['box']}  points {report['points']}  plane {report['plane']['axis']} "

@@ -27,11 +27,13 @@ def stage_words(stage: str) -> str:
 
 
 def answer_text(answer: Answer) -> str:
-    """The full answer: the short words, then the reasoning where it says more, then what else to ask."""
+    """The full answer: the short words, the reasoning where it says more, failed tests, what else to ask."""
     grounding = answer.grounding
     parts = [grounding.answer]
     if grounding.reasoning and grounding.reasoning.strip() != grounding.answer.strip():
         parts.append(grounding.reasoning)
+    if not answer.corrected:
+        parts += [check.words for check in grounding.checks if not check.passed]
     if not all(name in grounding.answer for name in grounding.suggestions):
         parts.append("You could ask about: " + ", ".join(grounding.suggestions) + ".")
     return "\n\n".join(part.strip() for part in parts if part.strip())
@@ -63,6 +65,9 @@ def provenance_text(answer: Answer) -> str:
     provenance = answer.grounding.provenance
     lines = [_maker(answer, provenance), _circumstances(provenance)]
     lines += [line for line in (provenance.evidence, *provenance.notes, *answer.place.notes) if line]
+    passed = [check.name for check in answer.grounding.checks if check.passed]
+    if passed and not answer.corrected:
+        lines.append(f"Tests passed: {', '.join(passed)}.")
     if answer.state is not None and answer.corrected:
         lines.append(_correction(answer.state) if answer.position > 0 else "Mask painted over by you.")
     if not answer.place.study.orientation_known:

@@ -43,13 +43,26 @@ class Provenance:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Check:
+    """One test of an answer that needs no truth, such as whether the structure lies on its usual side.
+
+    name: one word for programs, such as "mirror" or "side". words: one sentence for the user.
+    """
+
+    name: str
+    passed: bool
+    words: str
+
+
 @dataclass(frozen=True, eq=False)
 class Grounding:
     """One answer, in the frame of its result plane (see core.plane).
 
     mask: (rows, columns) bool, box: half-open (x0, y0, x1, y1), points: two (x, y) inside the mask;
     all None unless the status is "found". confidence: 0 to 1, None when the model has none.
-    structure: id in the anatomy vocabulary, "" for none.
+    structure: id in the anatomy vocabulary, "" for none. checks: tests of the answer that were made; a
+    failed one belongs where the user reads the answer.
     """
 
     status: Status
@@ -63,6 +76,7 @@ class Grounding:
     confidence: float | None = None
     structure: str = ""
     suggestions: tuple[str, ...] = field(default=())
+    checks: tuple[Check, ...] = ()
 
     def __post_init__(self) -> None:
         if self.mask is not None and self.mask.shape != self.grid.shape:

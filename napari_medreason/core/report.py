@@ -75,6 +75,9 @@ def grounding_json(grounding: Grounding, affine: Affine) -> Json:
         "evidence": provenance.evidence,
         "window": list(provenance.window) if provenance.window else None,
         "notes": list(provenance.notes),
+        "checks": [
+            {"name": check.name, "passed": check.passed, "words": check.words} for check in grounding.checks
+        ],
     }
 
 

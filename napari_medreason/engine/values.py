@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 
 from napari_medreason.core.geometry import checked_affine
-from napari_medreason.core.grounding import Grounding, Provenance, Seconds, Status
+from napari_medreason.core.grounding import Check, Grounding, Provenance, Seconds, Status
 from napari_medreason.core.plane import AXES, Plane, PlaneGrid, Point
 from napari_medreason.core.volume import Window
 from napari_medreason.engine.fields import Fields
@@ -18,8 +18,13 @@ from napari_medreason.errors import EngineError
 
 def plane_to_map(plane: Plane) -> Map:
     """A Plane as a map."""
+    return plane_fields(plane, array_to_map(plane.image))
+
+
+def plane_fields(plane: Plane, image: object) -> Map:
+    """The fields of a plane's map in their order, with `image` for its pixels."""
     return {
-        "image": array_to_map(plane.image),
+        "image": image,
         "grid": grid_to_map(plane.grid),
         "affine": array_to_map(plane.affine),
         "window": [float(plane.window.low), float(plane.window.high)],
@@ -97,6 +102,7 @@ def grounding_to_map(grounding: Grounding) -> Map:
         "confidence": None if grounding.confidence is None else float(grounding.confidence),
         "structure": grounding.structure,
         "suggestions": list(grounding.suggestions),
+        "checks": [check_to_map(check) for check in grounding.checks],
     }
 
 
@@ -116,7 +122,19 @@ def map_to_grounding(value: object) -> Grounding:
             confidence=fields.maybe("confidence", fields.number),
             structure=fields.text("structure"),
             suggestions=fields.texts("suggestions"),
+            checks=tuple(map_to_check(item) for item in fields.maps("checks")),
         )
+
+
+def check_to_map(check: Check) -> Map:
+    """A Check as a map."""
+    return {"name": check.name, "passed": bool(check.passed), "words": check.words}
+
+
+def map_to_check(value: object) -> Check:
+    """A Check from its map; EngineError when a field is missing, unknown or wrong."""
+    with Fields(value, "check") as fields:
+        return Check(name=fields.text("name"), passed=fields.flag("passed"), words=fields.text("words"))
 
 
 def provenance_to_map(provenance: Provenance) -> Map:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import tracemalloc
 
 import msgpack
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medreason import errors
-from napari_medreason.core.grounding import Grounding, Provenance, Seconds
+from napari_medreason.core.grounding import Check, Grounding, Provenance, Seconds
 from napari_medreason.core.plane import AXES, Plane, cut
 from napari_medreason.core.question import Question
 from napari_medreason.core.volume import Volume, Window
@@ -69,6 +70,7 @@ def groundings(draw):
         confidence=draw(st.none() | st.floats(0, 1)),
         structure=draw(texts),
         suggestions=tuple(draw(st.lists(texts, max_size=3))),
+        checks=tuple(draw(st.lists(st.builds(Check, texts, st.booleans(), texts), max_size=2))),
     )
 
 
@@ -255,6 +257,19 @@ def test_equal_planes_have_one_hash_whatever_their_memory_layout():
         plane, image=np.asfortranarray(plane.image.copy()), affine=plane.affine.copy()
     )
     assert protocol.plane_hash(plane) == protocol.plane_hash(other)
+
+
+def test_the_hash_copies_no_pixels():
+    plane = _plane()
+    grid = dataclasses.replace(plane.grid, shape=(1024, 1024))
+    large = dataclasses.replace(plane, image=np.zeros((1024, 1024), np.float32), grid=grid)
+    tracemalloc.start()
+    try:
+        protocol.plane_hash(large)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < large.image.nbytes / 4
 
 
 def test_the_hash_is_made_as_the_protocol_page_says():

@@ -37,7 +37,8 @@ class Answer:
     """What the embedded model says about one question.
 
     mask: (rows, columns) bool in the plane's own pixels, None unless the status is "found".
-    side: the patient's side that was looked on, "" for any. understood: how the question was taken.
+    side: the patient's side that was looked on, "" for any. told_side: the one that the words tell,
+    "both" or "". understood: how the question was taken.
     doubts: what is doubtful about the mask. The other fields are as in core.grounding.Grounding.
     """
 
@@ -51,6 +52,7 @@ class Answer:
     doubts: tuple[str, ...] = ()
     suggestions: tuple[str, ...] = ()
     side: str = ""
+    told_side: str = ""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -150,10 +152,11 @@ def _found(
     """told_side: the side that is said without asking the mask, "" to read it from the mask."""
     confidence = target.presence * _mean_probability(target.values[mask])
     position = locate(mask)
+    side = _told_side(seen, plane, mask, told_side) if target.paired else ""
     words = found_answer(
         target.structure,
         axis=plane.grid.axis,
-        side=_told_side(seen, plane, mask, told_side) if target.paired else "",
+        side=side,
         position=_position_words(position.label) if position else "",
         confidence=confidence,
     )
@@ -166,6 +169,7 @@ def _found(
         evidence_line(seen.expert, target.structure),
         doubts=(*target.doubts, HIDDEN) if _hidden(plane, mask) else target.doubts,
         side=target.side,
+        told_side=side,
     )
 
 

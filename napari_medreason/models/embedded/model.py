@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from napari_medreason.core.grounding import Grounding, Provenance, Seconds, mask_box
+from napari_medreason.core.grounding import Check, Grounding, Provenance, Seconds, mask_box
 from napari_medreason.core.keypoints import key_points
 from napari_medreason.core.plane import Plane
 from napari_medreason.core.question import Question
 from napari_medreason.errors import CancelledError, ModelUnavailableError
 from napari_medreason.models.base import Cancelled, ModelInfo, OnText
 from napari_medreason.models.embedded.answering import answer
+from napari_medreason.models.embedded.checks import checks
 from napari_medreason.models.embedded.looking import Answer, redrawn
 from napari_medreason.models.embedded.perception import Perceiver
 from napari_medreason.models.embedded.reasoner import EmbeddedReasoner
@@ -47,8 +48,9 @@ class EmbeddedModel:
         if cancelled():
             raise CancelledError
         on_text(shown.words)
+        tested = checks(self.perceiver, question.plane, shown, drawn=shown.mask is not found.mask)
         seconds = Seconds(prepared + loaded, reasoned - start - loaded, perf_counter() - reasoned)
-        return self._grounding(question, shown, seconds)
+        return self._grounding(question, shown, seconds, tested)
 
     def _with_hints(self, question: Question, found: Answer) -> Answer:
         """The answer about what the user's box or points hold, where there are any."""
@@ -60,7 +62,9 @@ class EmbeddedModel:
         drawn = self.segmenter.segment(seen, box=question.box, points=question.points or None).best
         return redrawn(seen, question.plane, found, drawn)
 
-    def _grounding(self, question: Question, found: Answer, seconds: Seconds) -> Grounding:
+    def _grounding(
+        self, question: Question, found: Answer, seconds: Seconds, tested: tuple[Check, ...]
+    ) -> Grounding:
         window, mask = question.plane.window, found.mask
         return Grounding(
             status=found.status,
@@ -82,6 +86,7 @@ class EmbeddedModel:
             confidence=found.confidence,
             structure=found.structure,
             suggestions=found.suggestions,
+            checks=tested,
         )
 
     def close(self) -> None:

@@ -27,7 +27,8 @@ from napari_medreason.models.embedded.experts import (
 if TYPE_CHECKING:
     from napari_medreason.models.embedded.network import GroundingNetwork, ImageFeatures
 
-KEPT_PLANES = 8
+KEPT_PLANES = 16
+"""Planes and their mirror images."""
 LARGEST_SIDE = 1024
 """Model pixels; a plane that needs more has a pixel size that can't be right."""
 UNCALIBRATED_SIDE = 192

@@ -1,0 +1,118 @@
+"""The mirror test and the fit to anatomy, on answers of the shipped weights."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_medreason.core.plane import cut
+from napari_medreason.core.question import Question
+from napari_medreason.core.volume import Window, default_window
+from napari_medreason.io import read
+from napari_medreason.models.embedded import checks
+from napari_medreason.models.embedded.model import EmbeddedModel
+from napari_medreason_sample_data import ct_folder, label_names, truth
+
+
+@pytest.fixture(scope="module")
+def model():
+    return EmbeddedModel()
+
+
+@pytest.fixture(scope="module")
+def trunk():
+    return read(ct_folder())
+
+
+@pytest.fixture(scope="module")
+def lung_slice(trunk):
+    """Axial slice with most of the smaller lung."""
+    labels = read(truth("ct"))
+    values = [value for value, (name, _) in label_names("ct").items() if name == "lung"]
+    area = np.min([(labels.voxels == value).sum((1, 2)) for value in values], axis=0)
+    return cut(trunk, "axial", int(area.argmax()), default_window(trunk))
+
+
+def ask(model, text, plane, **hints):
+    return model.ask(Question(text, plane, **hints), on_text=lambda _: None, cancelled=lambda: False)
+
+
+def by_name(answer):
+    return {check.name: check for check in answer.checks}
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_right_answer_about_one_of_a_pair_passes(model, lung_slice, side):
+    found = by_name(ask(model, f"{side} lung", lung_slice))
+    assert found["mirror"].passed
+    assert found["side"].passed
+    assert side in found["side"].words
+    assert found["region"].passed
+
+
+def test_a_model_that_ignores_the_side_fails_the_mirror_test(model, lung_slice, monkeypatch):
+    """Whatever is asked, it answers with the same half of the image."""
+    half = np.zeros(lung_slice.grid.shape, bool)
+    half[:, : half.shape[1] // 2] = True
+    found = replace(_answer(model, "right lung", lung_slice), mask=half)
+    monkeypatch.setattr(checks, "look", lambda *_: found)
+    check = checks.mirror_check(model.perceiver, lung_slice, found)
+    assert not check.passed
+    assert "mirrored" in check.words
+
+
+def test_a_model_that_finds_nothing_on_the_mirrored_image_fails_the_mirror_test(
+    model, lung_slice, monkeypatch
+):
+    found = _answer(model, "right lung", lung_slice)
+    monkeypatch.setattr(checks, "look", lambda *_: replace(found, status="absent", mask=None))
+    assert not checks.mirror_check(model.perceiver, lung_slice, found).passed
+
+
+def test_the_other_side_is_asked_on_the_mirrored_image(model, lung_slice, monkeypatch):
+    asked = []
+    found = _answer(model, "right lung", lung_slice)
+
+    def look(_seen, plane, structure, side):
+        asked.append((structure, side, np.array_equal(plane.image, lung_slice.image[:, ::-1])))
+        return replace(found, mask=found.mask[:, ::-1])
+
+    monkeypatch.setattr(checks, "look", look)
+    assert checks.mirror_check(model.perceiver, lung_slice, found).passed
+    assert asked == [("lung", "left", True)]
+
+
+def test_a_liver_on_the_patients_left_is_flagged(model, lung_slice):
+    found = replace(_answer(model, "right lung", lung_slice), structure="liver", side="", told_side="")
+    left = replace(found, mask=found.mask[:, ::-1])
+    side = {check.name: check for check in checks.checks(model.perceiver, lung_slice, left, drawn=True)}[
+        "side"
+    ]
+    assert not side.passed
+    assert side.words.startswith("The liver usually lies on the patient's right")
+
+
+def test_no_tests_of_sides_without_orientation_or_on_sagittal_planes(model, trunk, lung_slice):
+    stored = replace(trunk, orientation_known=False)
+    unknown = cut(stored, "axial", lung_slice.grid.index, Window(-160, 240))
+    sagittal = cut(trunk, "sagittal", trunk.shape_kji[2] // 3, Window(-160, 240))
+    for plane in (unknown, sagittal):
+        answer = ask(model, "lung", plane)
+        assert answer.status == "found"
+        assert not {"mirror", "side"} & set(by_name(answer))
+
+
+def test_a_mask_that_the_user_drew_is_not_put_to_the_mirror_test(model, lung_slice):
+    x0, y0, x1, y1 = ask(model, "right lung", lung_slice).box
+    drawn = ask(model, "right lung", lung_slice, box=(x0, y0, x1, y1))
+    assert set(by_name(drawn)) == {"side", "region"}
+
+
+def test_what_is_not_found_is_not_tested(model, lung_slice):
+    assert ask(model, "prostate", lung_slice).checks == ()
+
+
+def _answer(model, text, plane):
+    from napari_medreason.models.embedded.answering import answer
+
+    return answer(Question(text, plane), model.perceiver)
