@@ -46,7 +46,7 @@ def _decode_when_used(grid: Grid, options: ReadOptions) -> NDArray[np.generic]:
 
 
 def _calibrated(grid: Grid) -> bool:
-    return grid.calibrated and values_calibrated(grid.frames[0][0])
+    return grid.calibrated and values_calibrated(grid)
 
 
 def _opened(

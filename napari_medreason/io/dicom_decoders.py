@@ -34,7 +34,6 @@ _PLUGINS: dict[str, str] = {
     **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit), "pillow"),
     RLELossless: "pylibjpeg",
 }
-
 """Which of pydicom's decoders is asked, where GDCM would be asked too and gives up less gracefully."""
 
 
@@ -45,6 +44,16 @@ class PixelFaultError(Exception):
 def needs_process(transfer_syntax: str) -> bool:
     """Whether the pixels are compressed, so that a decoder written in C, C++ or Rust works on them."""
     return UID(transfer_syntax).is_encapsulated if UID(transfer_syntax).is_transfer_syntax else False
+
+
+def decodes_whole_file(transfer_syntax: str, bits_stored: int) -> bool:
+    """Whether `stored_frames` decodes or unpacks every frame of a file even to give one of them."""
+    unpacked = transfer_syntax in ("", DeflatedExplicitVRLittleEndian)
+    return unpacked or _only_gdcm(transfer_syntax, bits_stored)
+
+
+def _only_gdcm(transfer_syntax: str, bits_stored: int) -> bool:
+    return transfer_syntax == JPEGExtended12Bit and bits_stored > 8
 
 
 def fault(error: BaseException) -> str:
@@ -66,7 +75,7 @@ def stored_frames(
     pydicom and its decoders do the work, in this process, and read single frames from the file where
     it can be done. They leave out JPEG Extended with 12 bits, which GDCM decodes as a whole file.
     """
-    if transfer_syntax == JPEGExtended12Bit and bits_stored > 8:
+    if _only_gdcm(transfer_syntax, bits_stored):
         images = _gdcm_images(path)
         return iter([images[index] for index in wanted])
     source: Path | pydicom.FileDataset = path

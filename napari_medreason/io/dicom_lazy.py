@@ -49,7 +49,8 @@ class LazySlices:
         self._lead = (0,) if len(grid.frames) == 1 else ()
         self.shape = (*self._places[len(self._lead) :], *self._image_shape)
         self.ndim = len(self.shape)
-        works = [_Work(task, self.dtype) for task in tasks_of(grid)]
+        # One frame each, so that a damaged one keeps no other from being shown.
+        works = [_Work(task, self.dtype) for task in tasks_of(grid, frames_per_task=1)]
         self._work_at = {place: work for work in works for _, place in work.task.frames}
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[np.generic]:
@@ -121,10 +122,9 @@ def _decode(work: _Work) -> None:
             "put it back, or open the study again"
         )
     quiet_libraries()
-    processes, done = DecoderProcesses(), False
+    processes = DecoderProcesses()
     try:
         decode_task(task, work, processes, threading.Event())
-        done = True
     finally:
-        processes.close(done=done)
+        processes.close()
         processes.collect()

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from napari_medreason.errors import UnreadableImageError
 from napari_medreason.io.base import ReadOptions, allocate
-from napari_medreason.io.dicom_decoders import PixelFaultError, fault, needs_process, stored_frames
+from napari_medreason.io.dicom_decoders import (
+    PixelFaultError,
+    decodes_whole_file,
+    fault,
+    needs_process,
+    stored_frames,
+)
 from napari_medreason.io.dicom_grid import Grid
 from napari_medreason.io.dicom_headers import FrameHeader, StoredPixels
 from napari_medreason.io.dicom_process import DecoderProcesses
@@ -23,6 +29,7 @@ from napari_medreason.io.dicom_values import DAMAGED
 
 _MAX_THREADS = 4
 _FRAMES_PER_TASK = 32
+_SETTLE_SECONDS = 5.0
 _INT16 = np.iinfo(np.int16)
 _KEEPS_VALUES = ("CT", "PT")
 """Modalities whose values are physical: MONOCHROME1 then only says how to show them."""
@@ -85,22 +92,26 @@ def decode(grid: Grid, options: ReadOptions) -> NDArray[np.generic]:
 
 def value_warnings(grid: Grid) -> tuple[str, ...]:
     """What a user must know about the grey values."""
-    first = grid.frames[0][0]
+    images = [image for frame in grid.frames for image in frame]
     found = []
-    if first.pixels.inverted:
-        found.append(SHOWN_INVERTED if first.series.modality in _KEEPS_VALUES else INVERTED)
-    if first.pixels.look_up_table:
+    if any(image.pixels.inverted for image in images):
+        found.append(SHOWN_INVERTED if images[0].series.modality in _KEEPS_VALUES else INVERTED)
+    if any(image.pixels.look_up_table for image in images):
         found.append(LOOK_UP_TABLE)
-    elif not values_calibrated(first):
+    elif not values_calibrated(grid):
         found.append(NOT_HOUNSFIELD)
     return tuple(found)
 
 
-def values_calibrated(image: FrameHeader) -> bool:
-    """False where a look-up table is not applied, or unsigned CT values come without a rescale."""
-    pixels = image.pixels
-    raw_ct = image.series.modality == "CT" and not pixels.rescaled and not pixels.signed
-    return not (pixels.look_up_table or raw_ct)
+def values_calibrated(grid: Grid) -> bool:
+    """False where, on any image, a look-up table is not applied or unsigned CT comes without a rescale."""
+    return not any(
+        image.pixels.look_up_table or _is_raw_ct(image) for frame in grid.frames for image in frame
+    )
+
+
+def _is_raw_ct(image: FrameHeader) -> bool:
+    return image.series.modality == "CT" and not image.pixels.rescaled and not image.pixels.signed
 
 
 def may_fit_int16(grid: Grid) -> bool:
@@ -116,9 +127,15 @@ def _decode_into(values: NDArray[np.generic], grid: Grid, options: ReadOptions) 
         pending = {pool.submit(decode_task, task, values, processes, stop): task for task in tasks}
         try:
             _collect(pending, total, options)
+        except DoesNotFitError:
+            # Nothing is damaged: decoders may end the image they are at, to be used again.
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            wait([future for future in pending if not future.cancelled()], timeout=_SETTLE_SECONDS)
+            raise
         finally:
             stop.set()
-            processes.close(done=all(future.done() and not future.exception() for future in pending))
+            processes.close()
             pool.shutdown(wait=True, cancel_futures=True)
             processes.collect()
 
@@ -135,8 +152,11 @@ def _collect(pending: dict[Future[None], Task], total: int, options: ReadOptions
         options.report(done_images, total)
 
 
-def tasks_of(grid: Grid) -> list[Task]:
-    """What is decoded together: an image, or up to 32 neighbouring frames of a multi-frame file."""
+def tasks_of(grid: Grid, *, frames_per_task: int = _FRAMES_PER_TASK) -> list[Task]:
+    """What is decoded together: an image, or so many neighbouring frames of a multi-frame file.
+
+    All its frames where the decoder works on whole files anyway.
+    """
     by_file: dict[Path, list[tuple[FrameHeader, tuple[int, int]]]] = defaultdict(list)
     for n, frame in enumerate(grid.frames):
         for k, image in enumerate(frame):
@@ -144,8 +164,10 @@ def tasks_of(grid: Grid) -> list[Task]:
     tasks: list[Task] = []
     for path, entries in by_file.items():
         entries.sort(key=lambda entry: entry[0].frame_index)
-        chunks = range(0, len(entries), _FRAMES_PER_TASK)
-        tasks.extend(Task(path, tuple(entries[n : n + _FRAMES_PER_TASK])) for n in chunks)
+        pixels = entries[0][0].pixels
+        whole = decodes_whole_file(pixels.transfer_syntax, pixels.bits_stored)
+        size = len(entries) if whole else frames_per_task
+        tasks.extend(Task(path, tuple(entries[n : n + size])) for n in range(0, len(entries), size))
     return tasks
 
 

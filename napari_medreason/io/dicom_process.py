@@ -27,12 +27,12 @@ _idle: list[subprocess.Popen[bytes]] = []
 
 
 class DecoderProcesses:
-    """The child processes of one reading, one per thread; taken from the idle ones or started."""
+    """The child processes of one reading, one for each thread at work; idle ones or new ones."""
 
     def __init__(self) -> None:
-        self._of_thread = threading.local()
         self._lock = threading.Lock()
-        self._used: list[subprocess.Popen[bytes]] = []
+        self._rested: list[subprocess.Popen[bytes]] = []
+        self._at_work: list[subprocess.Popen[bytes]] = []
         self._closed = False
 
     def stored_frames(
@@ -46,51 +46,59 @@ class DecoderProcesses:
             "bits_stored": bits_stored,
         }
         child = self._ask(request)
-        for _ in wanted:
-            yield _receive(child)
+        for left in range(len(wanted), 0, -1):
+            frame = _receive(child)
+            if left == 1:
+                self._rest(child)
+            yield frame
 
-    def close(self, *, done: bool) -> None:
-        """Keep the children for the next reading when all is done, else kill them while they work."""
+    def close(self) -> None:
+        """Keep the children that have answered for the next reading, kill those that are at work."""
         with self._lock:
             self._closed = True
-            if done:
-                _idle.extend(self._used)
-                self._used.clear()
-            for child in self._used:
+            _idle.extend(self._rested)
+            self._rested.clear()
+            for child in self._at_work:
                 child.kill()
 
     def collect(self) -> None:
         """Clear up the killed children, once no thread uses them any more."""
-        for child in self._used:
+        for child in self._at_work:
             _end(child)
 
     def _ask(self, request: dict[str, Any]) -> subprocess.Popen[bytes]:
         """A child that has taken up the request: this thread's, an idle one, or a new one."""
-        child: subprocess.Popen[bytes] | None = getattr(self._of_thread, "child", None)
-        if child is not None and _takes_up(child, request):
-            return child
-        while (child := _pop_idle()) is not None:
+        while (child := self._waiting()) is not None:
             if _takes_up(child, request):
-                return self._keep(child)
+                return child
             _end(child)
         child = self._started()
         if not _takes_up(child, request):
             raise PixelFaultError("its decoder can't be started")
-        self._of_thread.child = child
         return child
 
-    def _keep(self, child: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
-        self._of_thread.child = child
+    def _waiting(self) -> subprocess.Popen[bytes] | None:
+        """A child without work, now at work: one that this reading has used before, or an idle one."""
         with self._lock:
-            self._used.append(child)
-            if self._closed:
-                child.kill()
-        return child
+            self._check_open()
+            child = self._rested.pop() if self._rested else _pop_idle()
+            if child is not None:
+                self._at_work.append(child)
+            return child
+
+    def _rest(self, child: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            if not self._closed:
+                self._at_work.remove(child)
+                self._rested.append(child)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PixelFaultError("reading was stopped")
 
     def _started(self) -> subprocess.Popen[bytes]:
         with self._lock:
-            if self._closed:
-                raise PixelFaultError("reading was stopped")
+            self._check_open()
             try:
                 child = subprocess.Popen(
                     _COMMAND,
@@ -101,7 +109,7 @@ class DecoderProcesses:
                 )
             except OSError as error:
                 raise PixelFaultError(f"its decoder can't be started ({error.strerror})") from error
-            self._used.append(child)
+            self._at_work.append(child)
             return child
 
 

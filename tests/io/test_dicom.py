@@ -494,7 +494,7 @@ def test_progress_counts_and_cancel_stops(tmp_path, series_maker, ramp):
     assert all(0 <= done <= total for done, total in seen)
     with pytest.raises(CancelledError):
         io.read(tmp_path, cancelled=lambda: len(seen) > 0)
-    asked = iter([False] * 8 + [True] * 1000)
+    asked = iter([False] * 7 + [True] * 1000)  # while slices are decoded
     with pytest.raises(CancelledError):
         io.read(tmp_path, cancelled=lambda: next(asked))
 
@@ -523,6 +523,23 @@ def test_ct_without_rescale_is_not_passed_off_as_hounsfield(tmp_path, series_mak
     assert "Hounsfield" in said(volume)
     series_maker(tmp_path / "signed", ramp - 1000, np.eye(4), change=change)
     assert io.read(tmp_path / "signed").calibrated
+
+
+@pytest.mark.parametrize("odd", [0, 2, 3])
+def test_one_odd_image_makes_the_values_doubtful(tmp_path, series_maker, ramp, odd):
+    def raw(data, k):
+        if k == odd:
+            del data.RescaleSlope, data.RescaleIntercept
+
+    def inverted(data, k):
+        data.PhotometricInterpretation = f"MONOCHROME{1 if k == odd else 2}"
+
+    series_maker(tmp_path / "raw", ramp.astype(np.uint16), np.eye(4), change=raw)
+    volume = io.read(tmp_path / "raw")
+    assert not volume.calibrated
+    assert "Hounsfield" in said(volume)
+    series_maker(tmp_path / "inverted", ramp, np.eye(4), modality="MR", change=inverted)
+    assert "MONOCHROME1" in said(io.read(tmp_path / "inverted"))
 
 
 def test_diffusion_repeats_are_told_apart_where_numbers_do_not_help(tmp_path, series_maker, ramp):

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import EnhancedCTImageStorage, RLELossless
 
 from napari_medreason import io, layers
@@ -138,7 +139,9 @@ def test_frames_in_time(tmp_path, series_maker, ramp):
     np.testing.assert_array_equal(cut(lazy.frame(2), "axial", 1, WINDOW).image, ramp[1] + 2000)
 
 
-def test_frames_of_one_file(tmp_path, ramp, dicom_file, set_pixels):
+@pytest.fixture
+def enhanced(tmp_path, ramp, dicom_file, set_pixels):
+    """A CT in one file, frames from head to foot."""
     data = dicom_file(tmp_path / "enhanced.dcm", EnhancedCTImageStorage)
     data.Modality, data.SeriesInstanceUID, data.SeriesNumber = "CT", "1.2.3", 4
     set_pixels(data, ramp)
@@ -157,10 +160,28 @@ def test_frames_of_one_file(tmp_path, ramp, dicom_file, set_pixels):
         own.append(frame)
     data.SharedFunctionalGroupsSequence, data.PerFrameFunctionalGroupsSequence = [shared], own
     data.save_as(tmp_path / "enhanced.dcm")
-    lazy = io.read_lazily(tmp_path / "enhanced.dcm")
+    return tmp_path / "enhanced.dcm"
+
+
+def test_frames_of_one_file(enhanced, ramp):
+    lazy = io.read_lazily(enhanced)
     assert is_lazy(lazy)
     np.testing.assert_array_equal(np.asarray(lazy.voxels), ramp[::-1] * 2 - 1024)
-    assert_same(tmp_path / "enhanced.dcm")
+    assert_same(enhanced)
+
+
+def test_a_damaged_frame_leaves_the_other_frames_of_its_file(enhanced, ramp):
+    data = dcmread(enhanced)
+    data.compress(RLELossless, generate_instance_uid=False)
+    frames = list(generate_frames(data.PixelData, number_of_frames=4))
+    frames[2] = bytes(10)  # frames are stored from head to foot, so this is k = 1
+    data.PixelData = encapsulate(frames)
+    data.save_as(enhanced)
+    lazy = io.read_lazily(enhanced)
+    with pytest.raises(UnreadableImageError, match="can't be decoded"):
+        cut(lazy, "axial", 1, WINDOW)
+    for k in (0, 2, 3):
+        np.testing.assert_array_equal(cut(lazy, "axial", k, WINDOW).image, ramp[3 - k] * 2 - 1024)
 
 
 def test_compressed_slices(long_series):

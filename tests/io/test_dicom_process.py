@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import time
 
@@ -46,6 +48,24 @@ def test_compressed_slices_are_exact_and_the_child_is_used_again(compressed):
     assert pids
     np.testing.assert_array_equal(io.read(folder).voxels, stored)
     assert {child.pid for child in dicom_process._idle} == pids
+
+
+def test_values_beyond_int16_need_no_new_children(tmp_path, series_maker, monkeypatch):
+    stored = np.full((12, 40, 50), 40_000, np.uint16)
+    for path in series_maker(tmp_path / "deep", stored, np.eye(4)):
+        data = dcmread(path)
+        data.compress(RLELossless, generate_instance_uid=False)
+        data.save_as(path)
+    started, start = [], subprocess.Popen
+
+    def counted(*given, **more):
+        started.append(given)
+        return start(*given, **more)
+
+    monkeypatch.setattr(subprocess, "Popen", counted)
+    np.testing.assert_array_equal(io.read(tmp_path / "deep").voxels, stored)
+    # Those that met the first value beyond int16 go on to give the same images as float32.
+    assert len(started) == len(dicom_process._idle) <= min(4, os.cpu_count() or 1)
 
 
 def test_an_idle_child_that_ended_is_replaced(compressed):
