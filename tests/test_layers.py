@@ -190,12 +190,39 @@ def test_a_layer_that_was_changed_or_is_not_ours_has_unknown_orientation():
     cropped = layer_of(volume)
     cropped.data = cropped.data[1:]
     assert not layers.study_of(cropped).orientation_known
+    for axis in range(3):
+        flipped = layer_of(volume)
+        flipped.data = np.flip(flipped.data, axis)
+        assert not layers.study_of(flipped).orientation_known
+        flipped_in_place = layer_of(replace(volume, voxels=volume.voxels.copy()))
+        flipped_in_place.data[:] = np.flip(flipped_in_place.data, axis).copy()
+        assert not layers.study_of(flipped_in_place).orientation_known
     forged = Image(
         np.zeros((4, 5, 6)),
         metadata={"medreason": {"study": replace(layers.study_of(layer_of(volume)), id="x")}},
     )
     assert not layers.study_of(forged).orientation_known
     assert not layers.study_of(Image(np.zeros((3, 4, 5)))).orientation_known
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_duplicated_layer_keeps_its_study_until_it_is_flipped(lazy):
+    import dask.array
+    from napari.components import LayerList
+    from napari.layers._layer_actions import _duplicate_layer
+
+    volume = volume_of((1, 2, 0), (-1, 1, -1))
+    if lazy:
+        volume = replace(volume, modality="CT", voxels=dask.array.from_array(volume.voxels, chunks=(1, 5, 6)))
+    stack = LayerList([layer_of(volume)])
+    stack.selection.active = stack[0]
+    _duplicate_layer(stack)
+    original, copy = stack
+    assert layers.study_of(copy) == layers.study_of(original)
+    assert layers.study_of(copy).orientation_known
+    copy.data = copy.data[:, :, ::-1]
+    assert not layers.study_of(copy).orientation_known
+    assert layers.study_of(original).orientation_known
 
 
 def test_foreign_layer_uses_its_own_scale():

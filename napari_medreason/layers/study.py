@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -30,6 +31,7 @@ METADATA_KEY = "medreason"
 AXIS_LABELS = ("inferior", "posterior", "left")
 STORED_AXIS_LABELS = ("k", "j", "i")
 
+_CONTENT_VOXELS = 4096
 _DISPLAY_PATIENT_AXES = ((2, "I"), (1, "P"), (0, "L"))
 _WORLD_FROM_LPS = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 
@@ -41,6 +43,7 @@ class StudyRef:
     shape_kji, affine: of one frame of the volume, see core.volume. axes_kji: for each of the three
     display axes, the axis of the (k, j, i) array shown there; flipped: whether it runs backwards.
     layer_ndim: 2 for a flat picture, 3, or 4 with frames in front. scale, translate: of the layer.
+    content: tells the voxels of our layer from others of the same shape, see `_content`.
     """
 
     id: str
@@ -56,6 +59,7 @@ class StudyRef:
     orientation_known: bool = True
     calibrated: bool = True
     series_uid: str = ""
+    content: str = ""
 
     @property
     def display_shape(self) -> tuple[int, int, int]:
@@ -122,6 +126,8 @@ def image_layer(volume: Volume) -> LayerDataTuple:
     """The volume as an image layer in the display frame; QuestionError when no voxel is finite."""
     window = default_window(volume)
     study = _study_of_volume(volume)
+    data = display_array(volume.voxels, study)
+    study = replace(study, content=_content(data))
     _studies[study.id] = study
     labels, unit = _labels_and_unit(study)
     frames = study.layer_ndim - 3
@@ -135,7 +141,7 @@ def image_layer(volume: Volume) -> LayerDataTuple:
         "colormap": "gray",
         "metadata": {METADATA_KEY: {"study": study}},
     }
-    return display_array(volume.voxels, study), attributes, "image"
+    return data, attributes, "image"
 
 
 def _labels_and_unit(study: StudyRef) -> tuple[tuple[str, ...], str]:
@@ -203,6 +209,8 @@ def _fits(layer: LayerLike, study: StudyRef) -> bool:
     shape = tuple(int(size) for size in layer.data.shape)
     if layer.ndim != study.layer_ndim or shape[-3:] != study.display_shape:
         return False
+    if _content(layer.data) != study.content:
+        return False
     affine = np.asarray(layer.affine)
     return (
         np.allclose(layer.scale, study.scale)
@@ -211,6 +219,19 @@ def _fits(layer: LayerLike, study: StudyRef) -> bool:
         and np.allclose(layer.shear, 0)
         and np.allclose(affine, np.eye(affine.shape[0]))
     )
+
+
+def _content(data: Any) -> str:
+    """What stays the same in a copy of an array and not in a flipped or filtered one.
+
+    The hash of a few thousand voxels at fixed places that no flip maps onto each other; for arrays
+    that are computed when used (dask), the name of their computation.
+    """
+    if not isinstance(data, np.ndarray):
+        return str(getattr(data, "name", ""))
+    places = np.random.default_rng(0).integers(0, data.shape, size=(_CONTENT_VOXELS, data.ndim))
+    voxels = np.ascontiguousarray(data[tuple(places.T)])
+    return sha256(voxels.tobytes() + str((voxels.dtype, data.shape)).encode()).hexdigest()
 
 
 def _foreign_study(layer: LayerLike) -> StudyRef:
