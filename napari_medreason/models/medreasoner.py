@@ -32,14 +32,13 @@ from napari_medreason.models.base import (
     prepare,
 )
 from napari_medreason.models.discovery import declared
+from napari_medreason.models.proposal_words import answer_words, has_hints, proposal_notes
 from napari_medreason.models.reasoners import ReasonerInfo
 from napari_medreason.models.segmenters import SegmenterInfo
 from napari_medreason.models.weights import combined_sha256
 
 KEPT_EMBEDDINGS = 4
 """Planes whose embedding is kept, the least recently used one goes first."""
-LOW_AGREEMENT = 0.3
-"""Overlap (intersection over union) of proposed box and mask's box under which a note says so."""
 
 
 class MedReasoner:
@@ -67,10 +66,10 @@ class MedReasoner:
         """Answer one question; CancelledError between the stages, AnswerFormatError for unusable text.
 
         A box or points drawn by the user take the place of all that was proposed. A mask without pixels
-        makes the answer "absent".
+        makes the answer "unknown": that the Segmenter failed is no finding.
         """
         _check(cancelled)
-        loaded = self._load_seconds + prepare(self, question.plane)
+        loaded = self._load_seconds + sum(prepare(part, question.plane) for part in self._parts)
         start = perf_counter()
         reasoning = self.reasoner.reason(question, on_text=on_text, cancelled=cancelled)
         reasoned = perf_counter()
@@ -87,13 +86,17 @@ class MedReasoner:
 
     def prepare(self, plane: Plane) -> None:
         """Let both parts load what a plane needs, where they offer that."""
-        for part in (self.reasoner, self.segmenter):
+        for part in self._parts:
             prepare(part, plane)
+
+    @property
+    def _parts(self) -> tuple[Reasoner, Segmenter]:
+        return self.reasoner, self.segmenter
 
     def close(self) -> None:
         """Give memory back."""
         self._embeddings.clear()
-        for part in (self.reasoner, self.segmenter):
+        for part in self._parts:
             close = getattr(part, "close", None)
             if close is not None:
                 close()
@@ -113,7 +116,7 @@ class MedReasoner:
         embedding = self.embedding(question.plane)
         _check(cancelled)
         box, points = reasoning.box, (*(reasoning.points or ()),)
-        if question.box is not None or question.points:
+        if has_hints(question):
             box, points = question.box, question.points
         masks = self.segmenter.segment(
             embedding, box=box, points=points or None, labels=[True] * len(points) if points else None
@@ -124,36 +127,28 @@ class MedReasoner:
     def _grounding(
         self, question: Question, reasoning: Reasoning, masks: ScoredMasks | None, seconds: Seconds
     ) -> Grounding:
-        mask = masks.best if masks is not None else None
+        mask = masks.best if masks is not None and masks.best.any() else None
+        emptied = masks is not None and mask is None
         box = mask_box(mask) if mask is not None else None
-        found = mask is not None and box is not None
-        emptied = mask is not None and box is None
-        grid = question.plane.grid
         return Grounding(
-            status="absent" if emptied else reasoning.status,
-            answer=_nothing_there(reasoning) if emptied else reasoning.answer,
-            grid=grid,
-            provenance=self._provenance(question, reasoning, box, emptied=emptied, seconds=seconds),
+            status="unknown" if emptied else reasoning.status,
+            answer=answer_words(question, reasoning, emptied=emptied),
+            grid=question.plane.grid,
+            provenance=self._provenance(question, reasoning, box, seconds),
             reasoning=reasoning.text,
-            mask=mask if found else None,
+            mask=mask,
             box=box,
-            points=key_points(mask) if mask is not None and found else None,
-            confidence=None if emptied else _confidence(reasoning, masks),
+            points=key_points(mask) if mask is not None else None,
+            confidence=None if emptied else _confidence(question, reasoning, masks),
             structure=reasoning.structure,
             suggestions=reasoning.suggestions,
         )
 
     def _provenance(
-        self, question: Question, reasoning: Reasoning, box: Box | None, *, emptied: bool, seconds: Seconds
+        self, question: Question, reasoning: Reasoning, box: Box | None, seconds: Seconds
     ) -> Provenance:
-        notes = [
-            f"reasoner: {self.reasoner.id}",
-            *reasoning.notes,
-            *_proposal_notes(question, reasoning, box),
-        ]
-        if emptied:
-            notes.append("the segmenter found no pixel at the proposed place")
         window = question.plane.window
+        proposal = proposal_notes(question, reasoning, box)
         return Provenance(
             model=self.id,
             weights_sha256=self.weights_sha256,
@@ -162,7 +157,7 @@ class MedReasoner:
             evidence=reasoning.evidence,
             segmenter=self.segmenter.id,
             window=(window.low, window.high),
-            notes=tuple(notes),
+            notes=(f"reasoner: {self.reasoner.id}", *reasoning.notes, *proposal),
         )
 
 
@@ -232,41 +227,11 @@ def _check(cancelled: Cancelled) -> None:
         raise CancelledError
 
 
-def _nothing_there(reasoning: Reasoning) -> str:
-    name = reasoning.structure.replace("_", " ")
-    return f"{name.capitalize() or 'Nothing that fits the question'} was not seen on this slice."
-
-
-def _confidence(reasoning: Reasoning, masks: ScoredMasks | None) -> float | None:
-    """The Reasoner's own, else the Segmenter's estimate of its mask."""
-    if reasoning.confidence is not None or masks is None:
+def _confidence(question: Question, reasoning: Reasoning, masks: ScoredMasks | None) -> float | None:
+    """The Reasoner's own, else, and for what the user drew, the Segmenter's estimate of its mask."""
+    if masks is None or (reasoning.confidence is not None and not has_hints(question)):
         return reasoning.confidence
     return float(min(max(masks.scores[0], 0.0), 1.0))
-
-
-def _proposal_notes(question: Question, reasoning: Reasoning, box: Box | None) -> list[str]:
-    notes = []
-    if reasoning.box is not None:
-        notes.append(f"proposed box: {_rounded(reasoning.box)}")
-    if reasoning.points is not None:
-        notes.append("proposed points: " + ", ".join(_rounded(point) for point in reasoning.points))
-    if question.box is not None or question.points:
-        notes.append("segmented from the box or points that the user drew")
-    elif box is not None and reasoning.box is not None and _overlap(box, reasoning.box) < LOW_AGREEMENT:
-        notes.append("low agreement: the mask and the proposed box overlap little, please check")
-    return notes
-
-
-def _overlap(first: Box, second: Box) -> float:
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
-    return shared / (sum(areas) - shared)
-
-
-def _rounded(values: tuple[float, ...]) -> str:
-    return "[" + ", ".join(f"{value:.1f}" for value in values) + "]"
 
 
 MODELS = (
