@@ -19,7 +19,7 @@ from napari_medreason.engine.frames import Map, array_to_map
 from napari_medreason.engine.values import (
     map_to_seconds,
     numbers_to_list,
-    plane_to_map,
+    plane_fields,
     points_to_list,
     seconds_to_map,
 )
@@ -97,7 +97,7 @@ class Prompt:
 
 def plane_hash(plane: Plane) -> str:
     """SHA-256 (hexadecimal) over everything in a plane: two planes with one hash give one answer."""
-    description = {**plane_to_map(plane), "image": list(plane.image.shape)}
+    description = plane_fields(plane, list(plane.image.shape))
     digest = hashlib.sha256(msgpack.packb(description))
     digest.update(np.ascontiguousarray(plane.image, dtype="<f4").data)
     return digest.hexdigest()
