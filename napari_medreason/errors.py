@@ -37,6 +37,10 @@ class DataSetError(MedReasonError):
     """A record, data set, its configuration or a source of it can't be used."""
 
 
+class TemplateError(MedReasonError):
+    """A template, or a file of templates, can't be used."""
+
+
 class EngineError(MedReasonError):
     """The engine process ended or broke the protocol."""
 
