@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -111,9 +112,7 @@ def default_window(volume: Volume) -> Window:
 
 def percentile_window(values: NDArray[np.generic]) -> Window:
     """Percentiles 0.5 and 99.5 of the finite values, widened when the image is flat."""
-    flat = values.reshape(-1)
-    sample = flat[:: max(1, flat.size // 2_000_000)].astype(np.float64)
-    finite = sample[np.isfinite(sample)]
+    finite = finite_sample(values, 2_000_000)
     if finite.size == 0:
         raise QuestionError(
             "the image holds no finite value (only NaN or infinity); load an image with grey values"
@@ -122,6 +121,19 @@ def percentile_window(values: NDArray[np.generic]) -> Window:
     if high <= low:
         low, high = float(finite.min()), float(finite.max())
     return Window(low, high if high > low else low + 1.0)
+
+
+def finite_sample(values: NDArray[np.generic], wanted: int) -> NDArray[np.float64]:
+    """Finite values at regular steps over an array of any shape, about `wanted` of them or all.
+
+    No step shares a factor with the size of the array, so that no column or row is preferred.
+    """
+    flat = values.reshape(-1)
+    step = max(1, flat.size // wanted)
+    while math.gcd(step, flat.size) > 1:
+        step += 1
+    sample = flat[::step].astype(np.float64)
+    return np.asarray(sample[np.isfinite(sample)])
 
 
 def parse_window(text: str) -> Window:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import zipfile
@@ -20,6 +21,7 @@ _MAX_BYTES = 16 * 2**30
 _MAX_RATIO = 1032
 """Deflate can't shrink further (zlib technical notes); an archive that claims more is malicious."""
 _CHUNK = 1 << 20
+_DRIVE = re.compile(r"[A-Za-z]:")
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 """What zipfile raises on damaged, encrypted or exotic archives."""
 
@@ -66,11 +68,15 @@ def _unpacked(path: Path, options: ReadOptions) -> Iterator[Path]:
         except OSError as error:
             raise UnreadableImageError(f"{path.name} can't be unpacked: {error.strerror}") from error
         files = [entry for entry in folder.rglob("*") if entry.is_file()]
+        if files and all(map(can_read, files)):
+            raise UnreadableImageError(
+                f"{path.name} holds other zip archives and no image; unpack it and open those one by one"
+            )
         yield files[0] if len(files) == 1 else folder
 
 
 def _unpack(archive: zipfile.ZipFile, folder: Path, name: str, options: ReadOptions) -> None:
-    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    entries = [entry for entry in archive.infolist() if not (entry.is_dir() or _is_hidden(entry))]
     _check_bounds(entries, name)
     for done, entry in enumerate(entries):
         options.report(done, len(entries))
@@ -95,12 +101,22 @@ def _check_bounds(entries: list[zipfile.ZipInfo], name: str) -> None:
 
 def _safe_name(filename: str, name: str) -> Path:
     """A relative path that stays inside the target folder, whatever the archive says."""
-    parts = PurePosixPath(filename.replace("\\", "/")).parts
-    if not parts or parts[0] == "/" or ".." in parts or ":" in filename:
+    parts = _parts(filename)
+    if not parts or parts[0].startswith("/") or ".." in parts or _DRIVE.match(filename):
         raise UnreadableImageError(
             f"{name} holds a file that would land outside its folder; it is not opened"
         )
-    return Path(*parts)
+    return Path(*(part.replace(":", "_") for part in parts))  # Windows takes no colon in a name
+
+
+def _is_hidden(entry: zipfile.ZipInfo) -> bool:
+    """Whether a file belongs to the system that packed the archive, as in __MACOSX, and not to the study."""
+    parts = _parts(entry.filename)
+    return any(part == "__MACOSX" or (part.startswith(".") and part != "..") for part in parts)
+
+
+def _parts(filename: str) -> tuple[str, ...]:
+    return PurePosixPath(filename.replace("\\", "/")).parts
 
 
 FORMAT = Format("zip archive", _SUFFIXES, can_read, read, list_series)

@@ -16,6 +16,8 @@ from napari_medreason.io.dicom_values import DAMAGED, FrameAttributes, first_ite
 
 NO_IMAGE = "DICOM without an image, such as a report, a plan or a DICOMDIR"
 SUFFIXES = (".dcm", ".dicom", ".ima")
+_OTHER_MARKS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"PK\x03\x04", b"\x1f\x8b")
+"""First bytes of PNG, JPEG, zip and gzip."""
 
 _TAGS: Final[tuple[str, ...]] = (
     *("SOPClassUID", "SOPInstanceUID", "InstanceNumber", "ImageType", "ComplexImageComponent"),
@@ -94,10 +96,11 @@ class FrameHeader:
 
 
 def looks_like_dicom(path: Path) -> bool:
-    """Whether a file may be DICOM: the DICM mark, a DICOM suffix, or no suffix at all."""
-    if first_bytes(path, 132)[128:] == b"DICM":
+    """Whether a file may be DICOM: the DICM mark, a DICOM suffix, or no suffix and no other known mark."""
+    start = first_bytes(path, 132)
+    if start[128:] == b"DICM" or has_suffix(path, SUFFIXES):
         return True
-    return has_suffix(path, SUFFIXES) or not path.suffix or path.suffix[1:].isdigit()
+    return (not path.suffix or path.suffix[1:].isdigit()) and not start.startswith(_OTHER_MARKS)
 
 
 def read_frames(path: Path) -> tuple[FrameHeader, ...] | str:

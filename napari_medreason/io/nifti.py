@@ -166,7 +166,10 @@ def _stem(path: Path) -> str:
 
 
 def _stated_modality(path: Path) -> str:
-    """Modality (0008,0060) from the JSON file beside a BIDS or dcm2niix image, or from a BIDS suffix."""
+    """Modality (0008,0060) from the JSON file beside a BIDS or dcm2niix image, or from a BIDS name.
+
+    BIDS names begin with "sub-"; "angio" and the like at the end of other names say nothing certain.
+    """
     try:
         entry = json.loads(path.with_name(_stem(path) + ".json").read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -174,10 +177,11 @@ def _stated_modality(path: Path) -> str:
     stated = entry.get("Modality") if isinstance(entry, dict) else None
     if stated in ("CT", "MR"):
         return str(stated)
-    ending = _stem(path).lower().rpartition("_")[2]
-    if ending == "ct":
+    name = _stem(path).lower()
+    ending = name.rpartition("_")[2]
+    if name == "ct" or (name.startswith("sub-") and ending == "ct"):
         return "CT"
-    return "MR" if ending in _BIDS_MR else ""
+    return "MR" if name.startswith("sub-") and ending in _BIDS_MR else ""
 
 
 FORMAT = Format("NIfTI", _SINGLE + _PAIR, can_read, read, write=write, written_suffixes=_SINGLE)

@@ -17,7 +17,6 @@ from napari_medreason.io.base import Format, ReadOptions, first_bytes, has_suffi
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _MAX_PIXELS = 100_000_000
-_GREY_MODES = ("L", "I", "F", "I;16", "I;16B", "I;16L", "1")
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 """What Pillow raises on damaged files."""
 
@@ -53,11 +52,16 @@ def _grey_pixels(path: Path) -> NDArray[np.generic]:
             columns, rows = image.size
             if columns * rows > _MAX_PIXELS:
                 raise UnreadableImageError(
-                    f"{path.name} has {columns} x {rows} pixels; pictures up to {_MAX_PIXELS:,} are read"
+                    f"{path.name} has {columns} x {rows} pixels; pictures up to {_MAX_PIXELS:,} are read; "
+                    "make it smaller"
                 )
             upright = ImageOps.exif_transpose(image)
             return _to_grey(path, upright)
-    except (*_DAMAGED, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise UnreadableImageError(
+            f"{path.name} has far too many pixels; pictures up to {_MAX_PIXELS:,} are read; make it smaller"
+        ) from error
+    except _DAMAGED as error:
         raise UnreadableImageError(
             f"{path.name} is not a whole PNG or JPEG file; save or copy it again"
         ) from error
@@ -66,8 +70,8 @@ def _grey_pixels(path: Path) -> NDArray[np.generic]:
 def _to_grey(path: Path, image: Image.Image) -> NDArray[np.generic]:
     if image.mode in ("L", "1", "LA"):
         return np.asarray(image.convert("L"))
-    if image.mode in _GREY_MODES:
-        return np.asarray(image).astype(np.uint16 if image.mode.startswith("I;16") else np.float32)
+    if image.mode in ("I;16", "I"):  # 16-bit PNG; "I" in older Pillow
+        return np.asarray(image).astype(np.uint16)
     rgb = np.asarray(image.convert("RGB"))
     if (rgb[..., 0] != rgb[..., 1]).any() or (rgb[..., 0] != rgb[..., 2]).any():
         raise UnreadableImageError(

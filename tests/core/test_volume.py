@@ -5,7 +5,14 @@ import pytest
 
 from napari_medreason.core.plane import cut
 from napari_medreason.core.question import Question
-from napari_medreason.core.volume import Volume, Window, default_window, parse_window
+from napari_medreason.core.volume import (
+    Volume,
+    Window,
+    default_window,
+    finite_sample,
+    parse_window,
+    percentile_window,
+)
 from napari_medreason.errors import QuestionError
 
 
@@ -23,6 +30,16 @@ def test_ct_opens_in_the_soft_tissue_window_and_mr_by_percentiles():
     assert default_window(Volume(values, np.eye(4), modality="CT")) == Window(-160, 240)
     window = default_window(Volume(values, np.eye(4), modality="MR"))
     assert (window.low, window.high) == pytest.approx((5, 995), abs=1)
+
+
+@pytest.mark.parametrize("columns", [400, 500, 512, 625])
+def test_the_window_sees_every_column(columns):
+    values = np.zeros((20, 25_000_000 // 20 // columns, columns), np.uint8)
+    values[..., 1::2] = 100  # an even step would meet the zeros alone
+    assert percentile_window(values) == Window(0, 100)
+    sample = finite_sample(np.broadcast_to(np.arange(columns), values.shape), 500_000)
+    shares = np.bincount(sample.astype(int), minlength=columns) / sample.size
+    np.testing.assert_allclose(shares, 1 / columns, rtol=0.1)
 
 
 def test_a_flat_image_still_has_a_window():

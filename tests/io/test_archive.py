@@ -57,7 +57,7 @@ def test_a_zipped_nifti_is_read(tmp_path, ramp):
 
 
 @pytest.mark.parametrize(
-    "name", ["../evil.dcm", "/evil.dcm", "a/../../evil.dcm", "..\\evil.dcm", "C:evil.dcm"]
+    "name", ["../evil.dcm", "/evil.dcm", "//evil.dcm", "a/../../evil.dcm", "..\\evil.dcm", "C:evil.dcm"]
 )
 def test_no_file_lands_outside(tmp_path, temporary_folder, name):
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as target:
@@ -65,6 +65,30 @@ def test_no_file_lands_outside(tmp_path, temporary_folder, name):
     assert "outside" in refusal(tmp_path / "evil.zip")
     assert list(temporary_folder.iterdir()) == []
     assert not list(tmp_path.rglob("evil.dcm"))
+
+
+def test_what_a_mac_adds_and_hidden_files_are_left_out(tmp_path, ramp):
+    nib.save(nib.Nifti1Image(ramp.T, np.eye(4)), tmp_path / "a.nii.gz")
+    with zipfile.ZipFile(tmp_path / "mac.zip", "w") as target:
+        target.write(tmp_path / "a.nii.gz", "study/a.nii.gz")
+        for name in ("__MACOSX/study/._a.nii.gz", "study/.DS_Store", "study/.cache/a.nii.gz"):
+            target.writestr(name, bytes(300))
+    np.testing.assert_array_equal(io.read(tmp_path / "mac.zip").voxels, ramp)
+
+
+def test_a_colon_in_a_name_does_no_harm(tmp_path, zipped, ramp):
+    with zipfile.ZipFile(zipped) as source, zipfile.ZipFile(tmp_path / "colon.zip", "w") as target:
+        for name in source.namelist():
+            target.writestr(f"series 12:30/{name}", source.read(name))
+    np.testing.assert_array_equal(io.read(tmp_path / "colon.zip").voxels, ramp)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_archives_in_an_archive_are_refused_as_such(tmp_path, zipped, count):
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as target:
+        for number in range(count):
+            target.write(zipped, f"{number}.zip")
+    assert "other zip archives" in refusal(tmp_path / "outer.zip")
 
 
 def test_too_many_or_too_big_is_refused(tmp_path, zipped, monkeypatch):

@@ -232,6 +232,25 @@ def test_modality_comes_from_the_json_beside_the_image(tmp_path, ramp):
     assert volume.warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("name", "modality", "sure"),
+    [
+        ("sub-01_T1w", "MR", True),
+        ("sub-01_ses-2_angio", "MR", True),
+        ("sub-01_ct", "CT", True),
+        ("ct", "CT", True),
+        ("chest_angio", "CT", False),
+        ("brain_T1w", "CT", False),
+        ("pet_to_ct", "CT", False),
+    ],
+)
+def test_only_bids_names_say_the_modality(tmp_path, name, modality, sure):
+    chest = np.random.default_rng(0).choice([-1000, -90, 40], (6, 7, 8)).astype(np.int16)
+    volume = io.read(save(tmp_path / f"{name}.nii.gz", chest, np.eye(4)))
+    assert volume.modality == modality
+    assert ("taken as" in " ".join(volume.warnings)) is not sure
+
+
 # Damaged and refused
 
 

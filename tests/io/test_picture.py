@@ -70,6 +70,12 @@ def test_a_png_without_its_suffix_is_known_by_content(tmp_path, grey):
     assert io.read(tmp_path / "x.bin").shape_kji == (1, 6, 10)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_picture_without_any_suffix_is_no_dicom_file(tmp_path, grey, kind):
+    Image.fromarray(grey).save(tmp_path / "IM0001", format=kind)
+    assert io.read(tmp_path / "IM0001").shape_kji == (1, 6, 10)
+
+
 def test_one_pixel(tmp_path):
     Image.fromarray(np.array([[7]], np.uint8)).save(tmp_path / "x.png")
     assert io.read(tmp_path / "x.png").voxels.tolist() == [[[7]]]
@@ -81,6 +87,10 @@ def test_a_picture_of_absurd_size_is_refused(tmp_path, monkeypatch, grey):
     Image.fromarray(grey).save(tmp_path / "x.png")
     monkeypatch.setattr(picture, "_MAX_PIXELS", 59)
     with pytest.raises(UnreadableImageError, match="10 x 6 pixels"):
+        io.read(tmp_path / "x.png")
+    # Pillow's own bound is met before ours is asked.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    with pytest.raises(UnreadableImageError, match="too many pixels"):
         io.read(tmp_path / "x.png")
 
 
