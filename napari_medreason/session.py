@@ -46,12 +46,16 @@ class PromptState:
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where in a viewer a question was asked; notes: what was assumed about the image."""
+    """Where in a viewer a question was asked.
+
+    notes: what was assumed about the image. world_point: the viewer's position, in the viewer's units.
+    """
 
     study: StudyRef
     image_name: str
     frame: int | None = None
     notes: tuple[str, ...] = ()
+    world_point: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

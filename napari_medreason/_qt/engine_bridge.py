@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,19 +17,13 @@ Callback = Callable[..., None]
 class EngineBridge(QObject):
     """Takes the same requests as EngineClient; every callback runs on the thread of this object."""
 
-    state_changed = Signal(str)
     _arrived = Signal(object, object)
 
     def __init__(self, client: EngineClient | None = None) -> None:
         super().__init__()
         self._closed = False
         self._arrived.connect(self._run, Qt.ConnectionType.QueuedConnection)
-        self.client = client or EngineClient(on_state=self.on_state)
-
-    def on_state(self, state: str) -> None:
-        """Pass the client's state on; for clients made outside."""
-        if not self._closed:
-            self.state_changed.emit(state)
+        self.client = client or EngineClient()
 
     def ask(self, question: Any, *, model: str, **callbacks: Callback) -> int:
         """Ask; callbacks on_text, on_progress, on_result and on_error as in EngineClient.ask."""
@@ -44,9 +39,10 @@ class EngineBridge(QObject):
         self.client.cancel(request_id)
 
     def close(self) -> None:
-        """End the engine; callbacks that are still on the way are dropped."""
+        """End the engine in the background; callbacks that are still on the way are dropped."""
         self._closed = True
-        self.client.close()
+        # ending a busy engine takes up to 2 s; no daemon, or Python would end without the engine's end
+        threading.Thread(target=self.client.close, name="medreason-engine-close").start()
 
     def _relayed(self, callbacks: dict[str, Callback]) -> dict[str, Any]:
         return {name: self._relay(callback) for name, callback in callbacks.items()}

@@ -11,10 +11,11 @@ from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
-from napari_medreason import io, layers
+from napari_medreason import layers
+from napari_medreason._qt.modality_guess import ModalityGuesses
 from napari_medreason._qt.prompt_watcher import PromptWatcher
 from napari_medreason.core.plane import AXES, Box, Plane, Point
-from napari_medreason.core.volume import Volume, Window
+from napari_medreason.core.volume import Window
 from napari_medreason.errors import QuestionError
 from napari_medreason.session import Answer, Place
 
@@ -60,6 +61,7 @@ class ViewerLayers:
         self.on_redo: Callable[[str], None] = _ignore
         self.on_gone: Callable[[str], None] = _ignore
         self._answers: dict[str, AnswerLayers] = {}
+        self._modalities = ModalityGuesses()
         viewer.layers.events.removed.connect(self._on_removed)
 
     def images(self) -> list[Image]:
@@ -86,8 +88,8 @@ class ViewerLayers:
         window = Window(float(low), float(high))
         plane = layers.plane_of(data, study, displayed, window=window)
         transform = {name: getattr(image, name) for name in _TRANSFORM}
-        modality, notes = (plane.modality, ()) if plane.modality else _guessed_modality(data)
-        place = Place(study, image.name, displayed.frame, notes)
+        modality, notes = (plane.modality, ()) if plane.modality else self._modalities.of(image, plane)
+        place = Place(study, image.name, displayed.frame, notes, tuple(float(x) for x in dims.point))
         return Look(
             replace(plane, modality=modality), place, tuple(int(size) for size in data.shape), transform
         )
@@ -210,18 +212,19 @@ class ViewerLayers:
             if fixed in dims.order[-2:]:
                 others = [axis for axis in range(dims.ndim) if axis != fixed]
                 dims.order = (*others[:-2], fixed, *others[-2:])
-            world = self._world(answer, layers.to_data(np.zeros((1, 2)), study, displayed)[0])
+            world = self._world(answer)
             for axis in (fixed, *range(dims.ndim - study.layer_ndim, dims.ndim - 3)):
                 dims.set_point(axis, world[axis - dims.ndim])
         if group is not None and group.box in self.viewer.layers:
             self.viewer.layers.selection.active = group.box
 
-    def _world(self, answer: Answer, point_data: NDArray[Any]) -> NDArray[np.float64]:
+    def _world(self, answer: Answer) -> NDArray[np.float64]:
+        """A point of the answer's slice on the viewer's sliders: where its layers are, else were asked."""
         group = self._answers.get(answer.id)
-        if group is not None:
-            return np.asarray(group.mask.data_to_world(point_data)) / self._unit_ratios(group.mask)
-        study = answer.place.study
-        return np.asarray(point_data * np.array(study.scale) + np.array(study.translate))
+        if group is None:
+            return np.array(answer.place.world_point)
+        point_data = layers.to_data(np.zeros((1, 2)), answer.place.study, answer.displayed)[0]
+        return np.asarray(group.mask.data_to_world(point_data)) / self._unit_ratios(group.mask)
 
     def _on_removed(self, _event: object) -> None:
         gone = [
@@ -243,15 +246,6 @@ class ViewerLayers:
 
 def _ignore(_answer_id: str) -> None:
     """Until somebody listens."""
-
-
-def _guessed_modality(data: Any) -> tuple[str, tuple[str, ...]]:
-    """CT or MR for a layer of unknown origin, from at most some 64 x 64 x 64 of its voxels."""
-    sparse = tuple(slice(None, None, max(1, size // 64)) for size in data.shape[-3:])
-    frame = (0,) * max(0, data.ndim - 3)
-    sample = np.asarray(data[(*frame, *sparse)])
-    volume = io.guess_modality(Volume(np.atleast_3d(sample), np.eye(4), orientation_known=False))
-    return volume.modality, tuple(text.replace("The file", "The layer") for text in volume.warnings)
 
 
 def _own_order(order: tuple[int, ...], ndim: int) -> tuple[int, ...]:

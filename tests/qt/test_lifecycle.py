@@ -46,7 +46,7 @@ def test_dock_opens_through_the_manifest_and_leaves_nothing_when_closed(
     qtbot.mouseClick(close, Qt.MouseButton.LeftButton)
     assert callbacks(viewer) == before
     assert dict(viewer.keymap) == keys
-    assert not new_engine_threads()
+    qtbot.waitUntil(lambda: not new_engine_threads(), timeout=5000)
     viewer.add_image(np.zeros((4, 5, 6)))
 
 
@@ -76,9 +76,24 @@ def test_viewers_share_one_engine_until_the_last_dock_closes(qtbot, new_engine_t
     docks[0].close_all()
     assert new_engine_threads() == ["medreason-engine-client"]
     docks[1].close_all()
-    assert not new_engine_threads()
+    qtbot.waitUntil(lambda: not new_engine_threads(), timeout=5000)
     assert engine_bridge.acquire() is not None
     engine_bridge.release()
+
+
+def test_closing_the_last_dock_does_not_wait_for_a_busy_engine(slow_bridge, qtbot, new_engine_threads):
+    ended = threading.Event()
+    close = slow_bridge.client.close
+
+    def close_slowly():
+        ended.wait(5)
+        close()
+
+    slow_bridge.client.close = close_slowly
+    slow_bridge.close()
+    assert "medreason-engine-close" in new_engine_threads()
+    ended.set()
+    qtbot.waitUntil(lambda: not new_engine_threads(), timeout=5000)
 
 
 def test_torch_stays_out_of_the_napari_process(tmp_path):
