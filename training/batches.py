@@ -196,7 +196,7 @@ class VolumeSource:
     def _channels(self, image: Tensor, labels: Tensor, strength: float, generator: torch.Generator) -> Tensor:
         if self.modality == "CT":
             image = ct_resynthesis(image, labels, BODY_CT, TYPICAL_HU, generator)
-            return inputs.scale_ct(image)
+            return inputs.scale(image, "CT")
         image = inputs.scale_mr(image)[:, 0] - inputs.DARK
         channels = inputs.scale_mr(mr_artefacts(image, strength, generator))
         return mr_gamma(channels, inputs.DARK, generator)

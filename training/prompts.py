@@ -109,8 +109,9 @@ def _rough_mask(target: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _dilated(mask: Tensor, radius: int) -> Tensor:
-    pooled = functional.max_pool2d(mask[None, None].float(), 2 * radius + 1, 1, radius)
-    return pooled[0, 0] > 0
+    size = 2 * radius + 1
+    rows = functional.max_pool2d(mask[None, None].float(), (size, 1), 1, (radius, 0))
+    return functional.max_pool2d(rows, (1, size), 1, (0, radius))[0, 0] > 0
 
 
 def _eroded(mask: Tensor, radius: int) -> Tensor:

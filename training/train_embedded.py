@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from napari_medreason.errors import MedReasonError
 from napari_medreason.models.embedded import inputs
 from napari_medreason.models.embedded.network import GroundingNetwork, NetworkConfig
 from napari_medreason.models.embedded.structures import BODY_CT, BRAIN_MR
@@ -32,6 +33,7 @@ from .validation import validation_scores
 EVENTS = "events.jsonl"
 WARM_UP_STEPS = 60
 EVENT_STEPS = 25
+DETAIL_FEATURES = 24
 
 
 @dataclass
@@ -65,8 +67,10 @@ class Run:
 def network_config(expert: str) -> NetworkConfig:
     """Sizes of an expert's network."""
     if expert == "brain_mr":
-        return NetworkConfig(BRAIN_MR, image_channels=1)
-    return NetworkConfig(BODY_CT, image_channels=len(inputs.CT_CHANNELS))
+        return NetworkConfig(BRAIN_MR, image_channels=1, detail_features=DETAIL_FEATURES, body_places=True)
+    return NetworkConfig(
+        BODY_CT, image_channels=len(inputs.CT_CHANNELS), detail_features=DETAIL_FEATURES, body_places=True
+    )
 
 
 def seeded(seed: int, step: int) -> torch.Generator:
@@ -107,7 +111,7 @@ def prepare(config: EmbeddedConfig, folder: Path, data: Path) -> Run:
     torch.manual_seed(config.seed)
     network = GroundingNetwork(network_config(config.expert)).to(memory_format=torch.channels_last)
     if config.start_from:
-        network.load_state_dict(average_weights(Path(config.start_from)))
+        start_from(network, average_weights(Path(config.start_from)))
     optimiser = torch.optim.AdamW(
         network.parameters(), config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
     )
@@ -119,6 +123,15 @@ def prepare(config: EmbeddedConfig, folder: Path, data: Path) -> Run:
     if (folder / CHECKPOINT).exists():
         _resume(run)
     return run
+
+
+def start_from(network: GroundingNetwork, weights: dict[str, Tensor]) -> None:
+    """Load the weights of an earlier run; the refinement may be new, all else must be there."""
+    result = network.load_state_dict(weights, strict=False)
+    missing = [name for name in result.missing_keys if not name.startswith("refine.")]
+    if missing or result.unexpected_keys:
+        named = ", ".join([*missing, *result.unexpected_keys][:3])
+        raise MedReasonError(f"the earlier run has other weights than this network: {named}")
 
 
 def _resume(run: Run) -> None:
@@ -227,8 +240,8 @@ def _prompted_loss(logits: Tensor, quality: Tensor, target: Tensor, valid: Tenso
 @torch.no_grad()
 def _average(run: Run) -> None:
     decay = min(run.config.average_decay, (1 + run.step) / (10 + run.step))
-    for name, value in run.network.state_dict().items():
-        run.average[name].lerp_(value, 1 - decay)
+    current = run.network.state_dict()
+    torch._foreach_lerp_([run.average[name] for name in current], list(current.values()), 1 - decay)
 
 
 def write_event(run: Run, kind: str, values: dict[str, Any]) -> None:

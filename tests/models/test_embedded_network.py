@@ -126,3 +126,58 @@ def test_place_does_not_depend_on_where_the_patient_lies_in_the_image():
     second = inputs.place_maps(inputs.scale_ct(moved), plane, 2.0)
     torch.testing.assert_close(torch.roll(first, (2, 6), (2, 3))[..., 4:12, 8:18], second[..., 4:12, 8:18])
     assert first[0, 2:].amax((1, 2)).tolist() == [1.0, 0.0, 0.0]
+
+
+@pytest.fixture
+def slice_with_arms():
+    """Trunk with a lung and an island in it, an arm on each side, a table below; 3 mm pixels."""
+    y, x = torch.meshgrid(torch.arange(160.0), torch.arange(160.0), indexing="ij")
+    hu = torch.full((160, 160), -1000.0)
+    hu[((x - 80) / 55) ** 2 + ((y - 80) / 35) ** 2 < 1] = 40.0
+    hu[((x - 60) / 20) ** 2 + ((y - 80) / 22) ** 2 < 1] = -850.0
+    hu[(x - 60) ** 2 + (y - 80) ** 2 < 25] = 50.0
+    for centre in (10, 150):
+        hu[(x - centre) ** 2 + (y - 90) ** 2 < 80] = 45.0
+    hu[128:130, 30:130] = 300.0
+    return hu
+
+
+def test_arms_and_table_become_air_and_the_trunk_stays(slice_with_arms):
+    cleared = inputs.without_arms(slice_with_arms[None])[0]
+    trunk = slice_with_arms[40:120, 24:136] > -900
+    assert torch.equal(cleared[40:120, 24:136][trunk], slice_with_arms[40:120, 24:136][trunk])
+    assert (cleared[:, :20] < -900).all()
+    assert (cleared[:, 140:] < -900).all()
+    assert (cleared[124:] < -900).all()
+
+
+def test_two_thighs_both_stay():
+    y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+    hu = torch.full((128, 128), -1000.0)
+    for centre, radius in ((35, 24), (92, 22)):
+        hu[(x - centre) ** 2 + (y - 64) ** 2 < radius**2] = 40.0
+    assert torch.equal(inputs.without_arms(hu[None])[0] > 0, hu > 0)
+
+
+@pytest.mark.parametrize("hu", [-1000.0, 0.0])
+def test_a_slice_without_outlines_stays_as_it_is(hu):
+    image = torch.full((2, 64, 96), hu)
+    assert torch.equal(inputs.without_arms(image), image)
+
+
+def test_places_in_attention_follow_the_body_not_the_frame():
+    torch.manual_seed(2)
+    sizes = NetworkConfig(("liver", "spleen"), image_channels=3, detail_features=8, body_places=True)
+    network = GroundingNetwork(sizes).eval()
+    body = torch.full((1, 64, 64), -1000.0)
+    body[:, 16:48, 12:52] = 40.0
+    wide = torch.full((1, 64, 128), -1000.0)
+    wide[..., 32:96] = body
+    with torch.no_grad():
+        queries = []
+        for hu in (body, wide):
+            channels = inputs.scale(hu, "CT")
+            places = inputs.place_maps(channels, torch.tensor([0]), 3.0)
+            features = network.features(channels, places)
+            queries.append(features.places[0, 0, :, ::1])
+    torch.testing.assert_close(queries[1][:, 2:6], queries[0])

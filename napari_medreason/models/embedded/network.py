@@ -38,6 +38,7 @@ class NetworkConfig:
     query_blocks: int = 2
     prompt_width: int = 48
     detail_features: int = 0
+    body_places: bool = False
 
 
 class ImageFeatures(NamedTuple):
@@ -45,12 +46,14 @@ class ImageFeatures(NamedTuple):
 
     trunk: (B, widths[0], h/4, w/4). context: (B, widths[2], h/16, w/16).
     coarse: (B, coarse_features, h/2, w/2). fine: (B, fine_features, h, w), or every second pixel.
+    places: (B, 2, h/16, w/16), right and down of the body's centre in 100 mm.
     """
 
     trunk: Tensor
     context: Tensor
     coarse: Tensor
     fine: Tensor
+    places: Tensor
 
 
 class ResidualBlock(nn.Module):
@@ -107,8 +110,8 @@ class Refinement(nn.Module):
         self.look = nn.Conv2d(4 * config.image_channels, detail, 3, padding=1)
         self.mix = nn.Conv2d(coarse + detail, coarse + detail, 3, padding=1)
         self.leave = nn.Conv2d(coarse + detail, coarse, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        for parameter in self.leave.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, coarse: Tensor, image: Tensor) -> Tensor:
         """Coarse (B, coarse_features, h/2, w/2) and image (B, channels, h, w) to refined coarse."""
@@ -222,13 +225,17 @@ class GroundingNetwork(nn.Module):
             shifted = padded[..., offset[0] :, offset[1] :]
             fine = functional.conv2d(shifted, self.fine.weight, self.fine.bias, stride=2)
             fine = fine[..., : image.shape[-2] // 2, : image.shape[-1] // 2]
-        return ImageFeatures(trunk, context, coarse, functional.silu(fine))
+        places = functional.avg_pool2d(place[:, :2], 4)
+        return ImageFeatures(trunk, context, coarse, functional.silu(fine), places)
 
     def queries(self, features: ImageFeatures) -> Tensor:
         """(B, K, query_width): every structure's query after looking at the image."""
         context = features.context
         tokens = self.tokens(context.flatten(2).transpose(1, 2))
-        places = sine_places(context.shape[-2], context.shape[-1], tokens.shape[-1]).to(tokens)
+        if self.config.body_places:
+            places = body_places(features.places, tokens.shape[-1]).to(tokens)
+        else:
+            places = sine_places(context.shape[-2], context.shape[-1], tokens.shape[-1]).to(tokens)
         query = self.query.to(tokens.dtype).expand(context.shape[0], -1, -1)
         for block in self.blocks:
             query = block(query, tokens + places)
@@ -295,3 +302,10 @@ def sine_places(rows: int, columns: int, width: int) -> Tensor:
     x = torch.linspace(0, 1, columns)[None, :, None] * frequency
     y, x = y.expand(rows, columns, -1), x.expand(rows, columns, -1)
     return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], -1).reshape(rows * columns, width)
+
+
+def body_places(places: Tensor, width: int) -> Tensor:
+    """(B, rows * columns, width) sine and cosine codes of places (B, 2, rows, columns) in 100 mm."""
+    frequency = 2 ** torch.linspace(0, 4, width // 4, device=places.device) * math.pi
+    angle = (places.flatten(2) / 6 + 0.5)[..., None] * frequency
+    return torch.cat([angle[:, 1].sin(), angle[:, 1].cos(), angle[:, 0].sin(), angle[:, 0].cos()], -1)
