@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import json.decoder
 import json.scanner
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from napari_medreason.core.templates import FIELDS
 from napari_medreason.errors import TemplateError
 
 FORMAT_VERSION = 1
@@ -29,34 +32,6 @@ class Row:
         return self.lines.get(key, self.line)
 
 
-def yaml_rows(text: str, name: str) -> list[Row]:
-    """Rows of a YAML text: format, defaults for all templates, and the list of templates."""
-    import yaml
-
-    try:
-        # The node tree keeps lines, and no value of it is ever built into anything but a text.
-        root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise _bad_yaml(error, text, name) from error
-    except RecursionError as error:
-        raise TemplateError(f"{name}, line 1: nested too deeply; docs/templates.md shows the form") from error
-    if root is None:
-        raise TemplateError(f"{name}, line 1: the file is empty; it holds 'format' and 'templates'")
-    top, lines = _yaml_mapping(root, name)
-    _check_top(top, lines, name)
-    _check_format(top["format"].value, lines["format"], name)
-    default_nodes, default_lines = _yaml_mapping(top["defaults"], name) if "defaults" in top else ({}, {})
-    defaults = {key: _yaml_scalar(node, name) for key, node in default_nodes.items()}
-    if not isinstance(top["templates"], yaml.SequenceNode):
-        raise TemplateError(f"{name}, line {lines['templates']}: 'templates' is no list; start each with '- id:'")
-    rows = []
-    for node in top["templates"].value:
-        entries, entry_lines = _yaml_mapping(node, name)
-        values = {**defaults, **{key: _yaml_scalar(entry, name) for key, entry in entries.items()}}
-        rows.append(Row(values, node.start_mark.line + 1, {**default_lines, **entry_lines}))
-    return rows
-
-
 def json_rows(text: str, name: str) -> list[Row]:
     """Rows of a JSON text: an object with format, defaults and the list of templates."""
     decoder = _LineDecoder(text, name)
@@ -68,8 +43,8 @@ def json_rows(text: str, name: str) -> list[Row]:
         raise TemplateError(f"{name}, line 1: nested too deeply; docs/templates.md shows the form") from error
     if not isinstance(whole, dict):
         raise TemplateError(f"{name}, line 1: no object; accepted is one with 'format' and 'templates'")
-    _check_top(whole, dict.fromkeys(whole, 1), name)
-    _check_format(whole["format"], 1, name)
+    check_top(whole, dict.fromkeys(whole, 1), name)
+    check_format(whole["format"], 1, name)
     defaults, templates = whole.get("defaults", {}), whole["templates"]
     if not isinstance(defaults, dict) or not isinstance(templates, list):
         raise TemplateError(f"{name}, line 1: 'defaults' is an object and 'templates' a list; found others")
@@ -83,7 +58,7 @@ def csv_rows(text: str, name: str) -> list[Row]:
     """Rows of a CSV text with a header line; every cell is a text."""
     if "\0" in text:
         raise TemplateError(f"{name}, line {text.count(chr(10), 0, text.index(chr(0))) + 1}: a NUL character")
-    reader = csv.reader(text.splitlines(keepends=True), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[Row] = []
     header: list[str] = []
     start = 1
@@ -95,75 +70,54 @@ def csv_rows(text: str, name: str) -> list[Row]:
                 rows.append(_csv_row(header, cells, start, name))
             start = reader.line_num + 1
     except csv.Error as error:
-        raise TemplateError(f"{name}, line {start}: not valid CSV ({error}); quote texts with commas") from error
+        raise TemplateError(
+            f"{name}, line {start}: not valid CSV ({error}); quote texts with commas"
+        ) from error
     if not header:
         raise TemplateError(f"{name}, line 1: the file is empty; its first line names the columns")
     return rows
 
 
 def _header(cells: list[str], name: str) -> list[str]:
-    from napari_medreason.core.templates import FIELDS
-
     header = [cell.strip() for cell in cells]
     for cell in header:
         if cell not in FIELDS or header.count(cell) > 1:
             fault = "twice" if header.count(cell) > 1 and cell in FIELDS else "unknown"
-            raise TemplateError(f"{name}, line 1: column {cell!r} is {fault}; accepted are {', '.join(FIELDS)}")
+            raise TemplateError(
+                f"{name}, line 1: column {cell!r} is {fault}; accepted are {', '.join(FIELDS)}"
+            )
     return header
 
 
 def _csv_row(header: list[str], cells: list[str], line: int, name: str) -> Row:
     if len(cells) != len(header):
         raise TemplateError(
-            f"{name}, line {line}: {len(cells)} cells for {len(header)} columns; quote texts that hold a comma"
+            f"{name}, line {line}: {len(cells)} cells for {len(header)} columns; quote texts with commas"
         )
     # An empty cell is a field that is not given, so that its default holds.
     return Row({key: cell for key, cell in zip(header, cells, strict=True) if cell.strip()}, line, {})
 
 
-def _check_top(top: Mapping[str, Any], lines: Mapping[str, int], name: str) -> None:
+def check_top(top: Mapping[str, Any], lines: Mapping[str, int], name: str) -> None:
+    """TemplateError unless a file's outermost keys are the known ones; lines: where each key stands."""
     for key in top:
         if key not in _TOP_KEYS:
-            raise TemplateError(f"{name}, line {lines[key]}: unknown key {key!r}; accepted are {', '.join(_TOP_KEYS)}")
+            raise TemplateError(
+                f"{name}, line {lines[key]}: unknown key {key!r}; accepted are {', '.join(_TOP_KEYS)}"
+            )
     for key in ("format", "templates"):
         if key not in top:
-            raise TemplateError(f"{name}, line 1: the key {key!r} is missing; docs/templates.md shows the form")
+            raise TemplateError(
+                f"{name}, line 1: the key {key!r} is missing; docs/templates.md shows the form"
+            )
 
 
-def _check_format(value: Any, line: int, name: str) -> None:
+def check_format(value: Any, line: int, name: str) -> None:
+    """TemplateError unless the value of 'format' is the version that this program reads."""
     if str(value) != str(FORMAT_VERSION):
-        raise TemplateError(f"{name}, line {line}: format {value!r} is not known; accepted is {FORMAT_VERSION}")
-
-
-def _yaml_mapping(node: Any, name: str) -> tuple[dict[str, Any], dict[str, int]]:
-    line = node.start_mark.line + 1
-    if node.id != "mapping":
-        raise TemplateError(f"{name}, line {line}: found a {node.id}; accepted are lines such as 'kind: any'")
-    values: dict[str, Any] = {}
-    lines: dict[str, int] = {}
-    for key_node, value_node in node.value:
-        key = _yaml_scalar(key_node, name)
-        if key in values:
-            raise TemplateError(f"{name}, line {key_node.start_mark.line + 1}: the key {key!r} is there twice; keep one")
-        values[key], lines[key] = value_node, key_node.start_mark.line + 1
-    return values, lines
-
-
-def _yaml_scalar(node: Any, name: str) -> str:
-    if node.id != "scalar":
         raise TemplateError(
-            f"{name}, line {node.start_mark.line + 1}: found a {node.id} where a text is accepted; "
-            "put texts that begin with a brace into quotes"
+            f"{name}, line {line}: format {value!r} is not known; accepted is {FORMAT_VERSION}"
         )
-    return "" if node.tag.endswith(":null") else str(node.value)
-
-
-def _bad_yaml(error: Any, text: str, name: str) -> TemplateError:
-    mark = getattr(error, "problem_mark", None)
-    position = getattr(error, "position", None)
-    line = mark.line + 1 if mark else text.count("\n", 0, position or 0) + 1
-    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not well formed"
-    return TemplateError(f"{name}, line {line}: not valid YAML ({problem}); quote texts with ': ' or a brace in front")
 
 
 class _LineDecoder(json.JSONDecoder):
@@ -171,14 +125,15 @@ class _LineDecoder(json.JSONDecoder):
 
     def __init__(self, text: str, name: str) -> None:
         super().__init__(object_pairs_hook=self._unique, parse_constant=self._refuse)
-        self._text, self._name, self._line = text, name, 1
+        self._name, self._line = name, 1
+        self._line_ends = [index for index, character in enumerate(text) if character == "\n"]
         self.line_of: dict[int, int] = {}
         self.parse_object = self._object
         # The scanner written in C ignores parse_object, so the Python one is asked for.
         self.scan_once = json.scanner.py_make_scanner(self)  # type: ignore[attr-defined]
 
     def _object(self, s_and_end: tuple[str, int], *args: Any) -> tuple[Any, int]:
-        line = self._text.count("\n", 0, s_and_end[1]) + 1
+        line = bisect_right(self._line_ends, s_and_end[1] - 1) + 1
         self._line = line
         value, end = json.decoder.JSONObject(s_and_end, *args)  # type: ignore[attr-defined]
         self.line_of[id(value)] = line
@@ -188,7 +143,9 @@ class _LineDecoder(json.JSONDecoder):
         names = [key for key, _ in pairs]
         for key in names:
             if names.count(key) > 1:
-                raise TemplateError(f"{self._name}, line {self._line}: the key {key!r} is there twice; keep one")
+                raise TemplateError(
+                    f"{self._name}, line {self._line}: the key {key!r} is there twice; keep one"
+                )
         return dict(pairs)
 
     def _refuse(self, found: str) -> Any:

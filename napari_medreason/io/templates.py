@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -14,9 +15,9 @@ from pathlib import Path
 from napari_medreason.core.templates import FIELDS, Template, checked
 from napari_medreason.errors import TemplateError
 from napari_medreason.io.atomic import replace_file
-from napari_medreason.io.template_rows import Row, csv_rows, json_rows, yaml_rows
+from napari_medreason.io.template_rows import FORMAT_VERSION, Row, csv_rows, json_rows
+from napari_medreason.io.template_yaml import yaml_rows
 
-FORMAT_VERSION = 1
 SUFFIXES = (".yaml", ".yml", ".json", ".csv")
 MAX_BYTES = 16 * 2**20
 
@@ -32,7 +33,9 @@ _ROWS: dict[str, Callable[[str, str], list[Row]]] = {
 def shipped() -> tuple[Template, ...]:
     """The templates that come with the program, file by file in the order of their names; read once."""
     folder = files("napari_medreason").joinpath("templates")
-    found = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    found = sorted(
+        (file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name
+    )
     return tuple(template for file in found for template in parse(file.read_bytes(), file.name))
 
 
@@ -122,8 +125,9 @@ def _template(row: Row, name: str) -> Template:
         return checked(**row.values)
     except TemplateError as error:
         said = row.values.get("id")
-        of = f" ({said})" if said else ""
-        line = row.line_of(str(error).split(":")[0].split("'")[1] if "'" in str(error) else str(error).split(":")[0])
+        of = f" ({said})" if isinstance(said, str) and said else ""
+        first_word = re.match(r"'?(\w+)", str(error))
+        line = row.line_of(first_word[1]) if first_word else row.line
         raise TemplateError(f"{name}, line {line}{of}: {error}") from error
 
 
