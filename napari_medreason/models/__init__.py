@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 from napari_medreason.errors import UnknownModelError
 from napari_medreason.models.base import GroundingModel, ModelInfo, Segmenter
-from napari_medreason.models.discovery import declared
+from napari_medreason.models.discovery import declared, is_built_in
 from napari_medreason.models.segmenters import SegmenterInfo
 
 __all__ = [
@@ -22,13 +23,23 @@ __all__ = [
 
 
 def available() -> dict[str, ModelInfo]:
-    """Every known model by id: built-in ones and those of the entry points `napari_medreason.models`."""
-    return {id_: cast(ModelInfo, info) for id_, (info, _) in declared("MODELS").items()}
+    """Every known model by id: built-in ones and those of the entry points `napari_medreason.models`.
+
+    Only a built-in model can be the default, so that installing a plugin does not change who answers.
+    """
+    return {
+        id_: _listed(cast(ModelInfo, info), built_in=is_built_in(origin))
+        for id_, (info, origin) in declared("MODELS").items()
+    }
+
+
+def _listed(info: ModelInfo, *, built_in: bool) -> ModelInfo:
+    return info if built_in else replace(info, default=False)
 
 
 def default() -> str:
     """Id of the model that answers when none is named."""
-    return next((id_ for id_, info in available().items() if info.default), next(iter(available())))
+    return next(id_ for id_, info in available().items() if info.default)
 
 
 def info(name: str) -> ModelInfo:

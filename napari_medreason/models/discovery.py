@@ -53,6 +53,11 @@ def declared(constant: str) -> dict[str, tuple[Named, str]]:
     return dict(sorted(found.items()))
 
 
+def is_built_in(origin: str) -> bool:
+    """Whether something that `declared` gives was declared by this package, not by a third party."""
+    return origin in {name for _, name in _built_in()}
+
+
 @cache
 def _built_in() -> tuple[tuple[ModuleType, str], ...]:
     return tuple((import_module(name), name) for name in _module_names(_PACKAGE) if _declares(name))

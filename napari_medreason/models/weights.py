@@ -9,6 +9,7 @@ from pathlib import Path
 
 from napari_medreason.errors import WeightsError
 
+_PACKAGE = Path(__file__).parent.parent
 _OTHER_FORMATS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 
 
@@ -36,9 +37,7 @@ def file_sha256(file: Path) -> str:
         status = file.stat()
         return _hashed(file, status.st_size, status.st_mtime_ns)
     except OSError as error:
-        raise WeightsError(
-            f"{file.name} can't be read ({error.strerror}); please install the weights again"
-        ) from error
+        raise WeightsError(f"{file.name} can't be read ({error.strerror}); {_advice(file)}") from error
 
 
 def weights_sha256(files: Iterable[Path]) -> str:
@@ -62,12 +61,18 @@ def verify(folder: Path, expected: Mapping[str, str]) -> None:
     for name, digest in sorted(expected.items()):
         file = folder / name
         if not file.is_file():
-            raise WeightsError(f"{name} is missing from {folder.name}; please install the weights again")
+            raise WeightsError(f"{name} is missing from {folder.name}; {_advice(file)}")
         if file_sha256(file) != digest.lower():
             raise WeightsError(
                 f"{name} is damaged or was changed: its SHA-256 is not the expected {digest[:12]}…; "
-                "please install the weights again"
+                f"{_advice(file)}"
             )
+
+
+def _advice(file: Path) -> str:
+    """How to get a file back: those of the embedded model come with the package."""
+    shipped = file.absolute().is_relative_to(_PACKAGE)
+    return f"please install {'napari-medreason' if shipped else 'the weights'} again"
 
 
 @lru_cache(maxsize=64)

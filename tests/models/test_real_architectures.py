@@ -200,6 +200,8 @@ def test_a_given_mask_changes_the_result_and_no_prompt_is_refused(segmenter, mak
     assert not np.array_equal(without.logits, with_mask.logits)
     with pytest.raises(QuestionError, match="draw one"):
         segmenter.segment(embedding)
+    with pytest.raises(QuestionError, match="draw one"):
+        segmenter.segment(embedding, mask=np.zeros((40, 60), bool))
     with pytest.raises(ValueError, match="labels"):
         segmenter.segment(embedding, points=[(1, 1)], labels=[True, False])
 

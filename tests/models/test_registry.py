@@ -58,6 +58,13 @@ def test_a_plugin_adds_models_and_segmenters_through_the_same_constants(installe
     assert "medreasoner" in models.available()
 
 
+def test_a_plugin_does_not_change_the_default_model(installed):
+    theirs = ModelInfo("a", "A", "test", "made up", "MIT", lambda: None, default=True)
+    installed(their_models={"MODELS": (theirs,)})
+    assert not models.available()["a"].default
+    assert models.default() == "embedded"
+
+
 def test_an_unknown_name_lists_the_known_ones(installed):
     installed(their_models={"MODELS": (info("theirs"),)})
     with pytest.raises(UnknownModelError, match=r"'thiers' is not known.*medreasoner.*theirs"):

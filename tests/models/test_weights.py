@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medreason.errors import WeightsError
+from napari_medreason.models.embedded.experts import FOLDER
 from napari_medreason.models.weights import combined_sha256, file_sha256, verify, weight_files, weights_sha256
 
 
@@ -55,6 +56,16 @@ def test_a_missing_file_is_named_without_its_path(folder):
     with pytest.raises(WeightsError, match=r"c\.safetensors is missing from model") as fault:
         verify(folder, {"c.safetensors": sha256(b"")})
     assert str(folder.parent) not in str(fault.value)
+
+
+def test_the_advice_is_to_install_what_the_weights_come_with(folder):
+    with pytest.raises(WeightsError, match="please install the weights again"):
+        verify(folder, {"a.safetensors": "0" * 64})
+    shipped = next(FOLDER.glob("*.safetensors"))
+    with pytest.raises(WeightsError, match=r"is damaged .* please install napari-medreason again"):
+        verify(FOLDER, {shipped.name: "0" * 64})
+    with pytest.raises(WeightsError, match="please install napari-medreason again"):
+        file_sha256(FOLDER / "no_such.safetensors")
 
 
 @pytest.mark.parametrize("name", ["model.bin", "model.pth", "model.ckpt"])

@@ -76,14 +76,14 @@ class Sam2Segmenter:
         labels: Sequence[bool] | None = None,
         mask: NDArray[np.bool_] | None = None,
     ) -> ScoredMasks:
-        """Three masks, best first by the model's own estimate; QuestionError without any prompt.
+        """Three masks, best first by the model's own estimate; QuestionError without any usable prompt.
 
         box: half-open, points: (x, y), mask: (rows, columns), all in the plane. labels: True for
         points inside (the default).
         """
         import torch
 
-        if box is None and not points and mask is None:
+        if box is None and not points and (mask is None or not mask.any()):
             raise QuestionError("a mask needs a box, a point or a mask to start from; draw one")
         prompts = {
             **self._box_prompt(embedding.frame, box),
