@@ -476,6 +476,48 @@ def test_the_chosen_image_stays_chosen_when_an_answer_adds_its_layers(dock, qtbo
     assert dock.image is first
 
 
+@pytest.mark.parametrize("transform", [{"scale": (-3, 1, 1)}, {"scale": (3e3, 1, 1), "units": ("um",) * 3}])
+def test_a_click_on_an_answer_without_layers_goes_to_its_slice(dock, qtbot, transform):
+    viewer = dock._viewer
+    viewer.layers.clear()
+    image = viewer.add_image(np.random.default_rng(0).random((9, 10, 11)), name="neg", **transform)
+    viewer.dims.set_current_step(0, 7)
+    asked = viewer.dims.point[0]
+    ask(dock, qtbot, "absent?")
+    wait_for_answer(dock, qtbot)
+    viewer.dims.set_current_step(0, 2)
+    viewer.layers.selection.active = image
+    row = dock.view.answers.visualItemRect(dock.view.answers.item(0))
+    qtbot.mouseClick(dock.view.answers.viewport(), Qt.MouseButton.LeftButton, pos=row.center())
+    assert viewer.dims.point[0] == pytest.approx(asked)
+
+
+def test_the_modality_of_a_lazy_layer_is_guessed_once_from_three_slices(dock, qtbot):
+    import dask.array
+
+    used = set()
+
+    def slice_at(block_info):
+        used.add(block_info[None]["chunk-location"][0])
+        return np.full((1, 30, 40), -1000.0)
+
+    data = dask.array.map_blocks(
+        slice_at, chunks=((1,) * 40, 30, 40), dtype=np.float64, meta=np.empty((0, 0, 0))
+    )
+    dock._viewer.layers.clear()
+    dock._viewer.add_image(data, name="lazy", contrast_limits=(-1000, 1000))
+    dock._viewer.dims.set_current_step(0, 20)
+    used.clear()
+    ask_and_wait(dock, qtbot)
+    assert the_answer(dock).plane.modality == "CT"
+    assert used <= {10, 20, 30}
+    dock._viewer.dims.set_current_step(0, 5)
+    used.clear()
+    ask(dock, qtbot, "again")
+    wait_for_answer(dock, qtbot, 2)
+    assert used <= {5}
+
+
 def test_image_choice_follows_the_selection_and_new_images(dock, qtbot):
     viewer = dock._viewer
     second = viewer.add_image(np.zeros((4, 5, 6)), name="second")
