@@ -9,6 +9,10 @@ class UnreadableImageError(MedReasonError):
     """The file or folder holds no image that can be read."""
 
 
+class LabelMapError(MedReasonError):
+    """The label map holds values that are no labels, or does not fit its image."""
+
+
 class QuestionError(MedReasonError):
     """The question, or the place it is asked about, can't be used."""
 

@@ -6,10 +6,10 @@ The words speak of the image as it is shown (the result plane), not of the patie
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import hypot
 from typing import Literal, get_args
 
 import numpy as np
+import scipy  # its submodules load at first use; ndimage takes half a second
 from numpy.typing import NDArray
 
 from napari_medreason.core.grounding import mask_box
@@ -18,6 +18,10 @@ from napari_medreason.core.plane import Box, Point
 Rule = Literal["paper", "released"]
 Quadrant = Literal["top left", "top right", "bottom left", "bottom right"]
 PositionLabel = Literal["top left", "top right", "bottom left", "bottom right", "center", "near the center"]
+QUADRANTS: tuple[Quadrant, ...] = get_args(Quadrant)
+LABELS: tuple[PositionLabel, ...] = get_args(PositionLabel)
+"""All words, quadrants first."""
+Points = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -49,40 +53,97 @@ def locate(
     distance in pixels is below `near_fraction` of the width, also for tall images.
     ValueError for another rule or a mask that is not two-dimensional.
     """
-    if rule not in get_args(Rule):
-        raise ValueError(f"rule {rule!r} is not known; use {' or '.join(get_args(Rule))}")
+    _check_rule(rule)
     mask = np.asarray(mask) > 0
     if mask.ndim != 2:
         raise ValueError(f"a mask is (rows, columns), got {mask.ndim} dimensions")
     box = mask_box(mask)
     if box is None:
         return None
-    width, height = mask.shape[1], mask.shape[0]
-    position = _released if rule == "released" else _paper
-    return position(box, width, height, near_fraction)
+    found = positions(np.array([box]), mask.shape, rule=rule, near_fraction=near_fraction)
+    center = (float(found.center[0, 0]), float(found.center[0, 1]))
+    quadrant = QUADRANTS[found.quadrant[0]]
+    return MaskPosition(LABELS[found.label[0]], bool(found.near_center[0]), quadrant, center, box)
 
 
-def _paper(box: Box, width: int, height: int, near_fraction: float) -> MaskPosition:
-    center = ((box[0] + box[2] - 1) / 2, (box[1] + box[3] - 1) / 2)
-    image_center = ((width - 1) / 2, (height - 1) / 2)
-    share = hypot((center[0] - image_center[0]) / width, (center[1] - image_center[1]) / height)
-    near = share < near_fraction
+@dataclass(frozen=True, eq=False)
+class BoxPositions:
+    """Positions of many boxes: indices into LABELS and QUADRANTS, flags, and (n, 2) centres (x, y)."""
+
+    label: NDArray[np.int8]
+    quadrant: NDArray[np.int8]
+    near_center: NDArray[np.bool_]
+    center: NDArray[np.float64]
+
+
+def positions(
+    boxes: NDArray[np.generic], shape: tuple[int, ...], *, rule: Rule = "paper", near_fraction: float = 0.2
+) -> BoxPositions:
+    """Positions of (n, 4) half-open boxes (x0, y0, x1, y1) in images of shape (rows, columns).
+
+    The rules are those of `locate`. ValueError for another rule.
+    """
+    _check_rule(rule)
+    first = np.asarray(boxes, np.float64)[:, :2]
+    last = np.asarray(boxes, np.float64)[:, 2:] - 1
+    size = np.array([shape[1], shape[0]], np.float64)
+    decide = _released if rule == "released" else _paper
+    return decide(first, last, size, near_fraction)
+
+
+def _check_rule(rule: str) -> None:
+    if rule not in get_args(Rule):
+        raise ValueError(f"rule {rule!r} is not known; use {' or '.join(get_args(Rule))}")
+
+
+def _paper(first: Points, last: Points, size: Points, near_fraction: float) -> BoxPositions:
+    center, image_center = (first + last) / 2, (size - 1) / 2
+    share = (center - image_center) / size
+    near = np.hypot(share[:, 0], share[:, 1]) < near_fraction
     quadrant = _quadrant(center, image_center)
-    return MaskPosition("near the center" if near else quadrant, near, quadrant, center, box)
+    label = np.where(near, LABELS.index("near the center"), quadrant).astype(np.int8)
+    return BoxPositions(label, quadrant, near, center)
 
 
-def _released(box: Box, width: int, height: int, near_fraction: float) -> MaskPosition:
-    image_x, image_y = width // 2, height // 2
-    last_x, last_y = box[2] - 1, box[3] - 1
-    center = ((box[0] + last_x) // 2, (box[1] + last_y) // 2)
-    quadrant = _quadrant(center, (image_x, image_y))
-    if box[0] <= image_x <= last_x and box[1] <= image_y <= last_y:
-        return MaskPosition("center", True, quadrant, center, box)
-    near = hypot(center[0] - image_x, center[1] - image_y) < near_fraction * width
-    return MaskPosition(quadrant, near, quadrant, center, box)
+def _released(first: Points, last: Points, size: Points, near_fraction: float) -> BoxPositions:
+    image_center, center = size // 2, (first + last) // 2
+    covers = ((first <= image_center) & (image_center <= last)).all(axis=1)
+    away = center - image_center
+    # The square root of a sum of whole squares is exact where the distance is whole.
+    near = np.sqrt((away * away).sum(axis=1)) < near_fraction * size[0]
+    quadrant = _quadrant(center, image_center)
+    label = np.where(covers, LABELS.index("center"), quadrant).astype(np.int8)
+    return BoxPositions(label, quadrant, near | covers, center)
 
 
-def _quadrant(center: Point, image_center: Point) -> Quadrant:
-    if center[1] < image_center[1]:
-        return "top left" if center[0] < image_center[0] else "top right"
-    return "bottom left" if center[0] < image_center[0] else "bottom right"
+def _quadrant(center: Points, image_center: Points) -> NDArray[np.int8]:
+    right_or_bottom = center >= image_center
+    return (2 * right_or_bottom[:, 1] + right_or_bottom[:, 0]).astype(np.int8)
+
+
+def component_labels(mask: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Words for the first and the last part of a mask, as PRS-Med labels images with two lesions.
+
+    Of each 8-connected part of the (rows, columns) mask, the quadrant of its centre of mass, and " center"
+    behind it when its box (one pixel generous at right and bottom) covers the image centre; a single part
+    is named twice (PRS-Med lung_generation.py). Parts are in the order in which OpenCV numbers them: by
+    the first 2 x 2 block, in row order. ("no mask",) when the mask is empty.
+    """
+    mask = np.asarray(mask) > 0
+    parts, count = scipy.ndimage.label(mask, np.ones((3, 3)))
+    if count == 0:
+        return ("no mask",)
+    rows, columns = np.nonzero(parts)
+    block = (rows // 2) * (mask.shape[1] // 2 + 1) + columns // 2
+    order = np.argsort(scipy.ndimage.minimum(block, parts[rows, columns], np.arange(1, count + 1)))
+    return tuple(_part_label(parts == order[place] + 1) for place in (0, -1))
+
+
+def _part_label(part: NDArray[np.bool_]) -> str:
+    rows, columns = np.nonzero(part)
+    image_x, image_y = part.shape[1] // 2, part.shape[0] // 2
+    center = np.array([[columns.mean(), rows.mean()]])
+    words = QUADRANTS[_quadrant(center, np.array([image_x, image_y]))[0]]
+    covers_x = columns.min() <= image_x <= columns.max() + 1
+    covers_y = rows.min() <= image_y <= rows.max() + 1
+    return f"{words} center" if covers_x and covers_y else words

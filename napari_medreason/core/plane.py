@@ -171,6 +171,17 @@ def plane_grid(volume: Volume, axis: Axis, index: int) -> PlaneGrid:
     )
 
 
+def plane_stack(voxels: NDArray[np.generic], geometry: Volume, axis: Axis) -> NDArray[np.generic]:
+    """All result planes of a (k, j, i) array as a (slice, row, column) view, by ascending index.
+
+    geometry: the volume whose grid the array has.
+    """
+    axis_x, axis_y, normal = plane_axes(geometry, axis)
+    grid = plane_grid(geometry, axis, 0)
+    flip_y, flip_x = slice(None, None, sum(grid.step_y_ijk)), slice(None, None, sum(grid.step_x_ijk))
+    return voxels.transpose(2 - normal, 2 - axis_y, 2 - axis_x)[:, flip_y, flip_x]
+
+
 def cut(volume: Volume, axis: Axis, index: int, window: Window) -> Plane:
     """The result plane `index` of a 3D volume, copied, so that it stays valid when the volume goes."""
     if volume.voxels.ndim != 3:
