@@ -138,7 +138,7 @@ def _perceive(plane: Plane, expert: Expert, network: GroundingNetwork) -> Percep
     from napari_medreason.models.embedded import inputs
 
     frame = model_frame(plane, expert)
-    image = frame.image_to_model(plane.image, _fill(plane, expert))
+    image = frame.image_to_model(plane.image, fill_value(plane, expert))
     with torch.inference_mode():
         channels = inputs.scale(torch.from_numpy(image)[None], expert.modality)
         axis = torch.tensor([AXES.index(plane.grid.axis)])
@@ -157,7 +157,7 @@ def areas(logits: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.bincount(best.ravel(), minlength=len(logits) + 1)[:-1]
 
 
-def _fill(plane: Plane, expert: Expert) -> float:
+def fill_value(plane: Plane, expert: Expert) -> float:
     """Grey value of what lies outside the plane and of pixels that are not finite: air."""
     if expert.modality == "CT" and plane.calibrated:
         return -1024.0
