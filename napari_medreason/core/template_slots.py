@@ -68,8 +68,6 @@ _ALL = (
     Slot("a_structure", "the structure as one first spoken of", _VOCABULARY, "a liver tumour", "name",
          words.introduced),
     Slot("name", "its name without an article", _VOCABULARY, "left kidney", "name", words.bare_name),
-    Slot("category", "its kind, one of the fifteen", _VOCABULARY, "abdomen anatomies", "",
-         lambda facts: facts.super_category),
     Slot("function", "what it does, as a verb with its object", _VOCABULARY, "filters the blood", "",
          _function),
     Slot("description", "what it looks like, without an article", _VOCABULARY, "bean-shaped organ", "",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from napari_medreason.core.question_words import split as words_of
 from napari_medreason.core.templates import TEXTS, Template, latest
+
+_SLOT = re.compile(r"\{([a-z_]+)\}")
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,11 @@ class SharedWording:
 
 def wording(text: str) -> str:
     """A text without case, accents, punctuation, plural endings and spelling habits; slots stay words."""
-    return " ".join(word.form for word in words_of(text.replace("{", " slot_").replace("}", " ")))
+    return " ".join(word.form for word in words_of(_SLOT.sub(_slot_word, text)))
+
+
+def _slot_word(match: re.Match[str]) -> str:
+    return f" slot{match[1].replace('_', '')} "
 
 
 def shared_wording(templates: Iterable[Template]) -> tuple[SharedWording, ...]:
