@@ -39,6 +39,22 @@ def test_manifest_is_valid_and_claims_no_foreign_files():
     assert patterns == {"*.dcm", "*.nii", "*.nii.gz"}
 
 
+def test_looking_at_a_path_imports_nothing_heavy(tmp_path):
+    """napari imports the hooks of every plugin to find a reader."""
+    path = write_nifti(tmp_path / "a.nii.gz")
+    script = (
+        "import sys; from napari_medreason import napari_hooks; "
+        "assert napari_hooks.get_reader(sys.argv[1]) is not None; "
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+    )
+    loaded = set(run.stdout.split())
+    assert "napari_medreason" in loaded
+    assert not {"torch", "transformers", "napari", "qtpy", "scipy", "skimage", "pydicom", "nibabel"} & loaded
+
+
 def test_every_command_of_the_manifest_can_be_imported():
     from importlib import import_module
 
