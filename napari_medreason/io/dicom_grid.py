@@ -46,6 +46,11 @@ MIXED_FRAMES = (
 )
 TIME_FRAMES = "The images of this file have no position; they are taken as frames in time."
 
+SHIFTED = (
+    "The images are shifted against each other within their planes; positions are wrong by up to "
+    "{error:.1f} mm."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -132,7 +137,7 @@ def _mixed(frames: tuple[tuple[FrameHeader, ...], ...]) -> bool:
 
 def _positions(images: list[FrameHeader]) -> list[list[FrameHeader]]:
     """Images grouped by position along the normal, in increasing order."""
-    normal = _directions(images[0])[2]
+    normal = image_directions(images[0])[2]
     distances = np.array([image.position_lps for image in images], np.float64) @ normal
     nominal = images[0].slice_distance
     tolerance = min(_SAME_POSITION_MM, 0.1 * nominal) if nominal else _SAME_POSITION_MM
@@ -141,7 +146,7 @@ def _positions(images: list[FrameHeader]) -> list[list[FrameHeader]]:
     return [[images[n] for n in part] for part in np.split(order, starts)]
 
 
-def _directions(image: FrameHeader) -> NDArray[np.float64]:
+def image_directions(image: FrameHeader) -> NDArray[np.float64]:
     """(3, 3): unit vectors along a row, down a column, and row x column, in LPS."""
     row, column = np.array(image.orientation, np.float64).reshape(2, 3)
     row, column = row / np.linalg.norm(row), column / np.linalg.norm(column)
@@ -155,7 +160,7 @@ def _affine(frames: tuple[tuple[FrameHeader, ...], ...], *, known: bool) -> tupl
     if not known:
         affine[:3, :3] = np.diag([column_spacing, row_spacing, first.slice_distance or 1.0])
         return affine, []
-    directions = _directions(first)
+    directions = image_directions(first)
     affine[:3, 0] = directions[0] * column_spacing
     affine[:3, 1] = directions[1] * row_spacing
     affine[:3, 3] = first.position_lps
@@ -191,6 +196,8 @@ def _uneven(steps: NDArray[np.float64], error: float) -> str:
     if np.abs(multiples - np.round(multiples)).max() < 0.05 and multiples.max() > 1.5:
         missing = int(np.round(multiples - 1).sum())
         return GAPS.format(slices=counted(missing, "slice seems", "slices seem"), error=error)
+    if np.ptp(steps) <= _EVEN_SHARE * least:
+        return SHIFTED.format(error=error)
     return UNEVEN.format(least=least, most=float(steps.max()), error=error)
 
 

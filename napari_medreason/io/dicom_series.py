@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from napari_medreason.errors import UnreadableImageError
 from napari_medreason.io.base import ReadOptions, SeriesInfo, counted
 from napari_medreason.io.dicom_grid import Grid, arrange
 from napari_medreason.io.dicom_headers import NO_IMAGE, FrameHeader, looks_like_dicom, read_frames, series_of
+from napari_medreason.io.dicom_split import split
 
 _SCAN_THREADS = 4
 """Headers are small; more than one thread pays on network drives."""
@@ -24,8 +23,6 @@ _MAX_SIBLINGS = 100
 MORE_BESIDE = "More of its series lies beside it: open the folder for all."
 NO_UID = "no-uid"
 """What images without SeriesInstanceUID (0020,000E) are chosen by."""
-_SAME_DIRECTION = 0.01
-_SAME_SPACING = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +127,7 @@ def _stacks(images: list[FrameHeader]) -> tuple[Stack, ...]:
     groups: dict[tuple[object, ...], list[FrameHeader]] = defaultdict(list)
     for image in images:
         groups[(image.series.uid, image.shape, image.kind, image.position_lps is None)].append(image)
-    parts = [part for group in groups.values() for part in _same_plane(group)]
+    parts = [part for group in groups.values() for part in split(group)]
     grids = sorted((arrange(part) for part in parts), key=_size, reverse=True)
     seen: Counter[str] = Counter()
     stacks = []
@@ -153,33 +150,3 @@ def _info(grid: Grid, uid: str) -> SeriesInfo:
     series = first.series
     shape = (len(grid.frames[0]), *first.shape)
     return SeriesInfo(uid, series.modality, series.number, series.description, shape, len(grid.frames))
-
-
-def _same_plane(images: list[FrameHeader]) -> list[list[FrameHeader]]:
-    """Split images by slice orientation and pixel size, allowing for rounded header values."""
-    parts: list[list[FrameHeader]] = []
-    for image in images:
-        home = next((part for part in parts if _alike(part[0], image)), None)
-        if home is None:
-            parts.append([image])
-        else:
-            home.append(image)
-    return parts
-
-
-def _alike(one: FrameHeader, other: FrameHeader) -> bool:
-    return _close(one.orientation, other.orientation, absolute=_SAME_DIRECTION) and _close(
-        one.pixel_spacing, other.pixel_spacing, relative=_SAME_SPACING
-    )
-
-
-def _close(
-    one: tuple[float, ...] | None,
-    other: tuple[float, ...] | None,
-    *,
-    absolute: float = 0.0,
-    relative: float = 0.0,
-) -> bool:
-    if one is None or other is None:
-        return one is other
-    return bool(np.allclose(one, other, rtol=relative, atol=absolute))

@@ -339,6 +339,36 @@ def test_uneven_spacing_is_named(tmp_path, series_maker, ramp):
     assert "not evenly spaced (steps from 1.60 to 2.60 mm)" in said(io.read(tmp_path))
 
 
+def shifted(affine, *, x=0.0, z=0.0):
+    moved = affine.copy()
+    moved[:3, 3] += (x, 0, z)
+    return moved
+
+
+@pytest.mark.parametrize("z", [0.0, 4.0, 40.0])
+def test_stacks_side_by_side_are_two_grids(tmp_path, series_maker, ramp, z):
+    series_maker(tmp_path / "a", ramp, np.eye(4), series="1.2.3")
+    series_maker(tmp_path / "b", ramp[:3] + 500, shifted(np.eye(4), x=200, z=z), series="1.2.3")
+    one, two = (io.read(tmp_path, series=uid) for uid in ("1.2.3", "1.2.3#2"))
+    np.testing.assert_array_equal(one.voxels, ramp)
+    np.testing.assert_array_equal(two.voxels, ramp[:3] + 500)
+    np.testing.assert_allclose(two.affine[:3, 3], (200, 0, z))
+    assert one.warnings == two.warnings == ()
+
+
+def test_images_shifted_within_their_planes_are_named(tmp_path, series_maker, ramp):
+    series_maker(tmp_path / "a", ramp[:3], np.eye(4), series="1.2.3")
+    series_maker(tmp_path / "b", ramp[3:], shifted(np.eye(4), x=30, z=3), series="1.2.3")
+    assert "shifted against each other within their planes" in said(io.read(tmp_path))
+
+
+def test_widely_spaced_tilted_slices_stay_one_grid(tmp_path, series_maker, ramp):
+    affine = np.diag([1.0, 1.0, 40.0, 1.0])
+    affine[1, 2] = 40 * np.tan(np.radians(20))
+    series_maker(tmp_path, ramp, affine)
+    np.testing.assert_allclose(io.read(tmp_path).affine, affine, atol=1e-6)
+
+
 def test_rounded_positions_are_no_gap(tmp_path, series_maker):
     stored = np.zeros((40, 2, 2), np.int16)
     exact = np.arange(40) * 0.6250123
