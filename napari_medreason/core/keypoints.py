@@ -33,7 +33,9 @@ def key_points(mask: NDArray[np.bool_]) -> tuple[Point, Point]:
         raise ValueError("the mask is empty, so it has no key points")
     left, top, right, bottom = (int(edge) for edge in box)
     crop = mask[top:bottom, left:right]
-    depth = scipy.ndimage.distance_transform_edt(np.pad(crop, 1))[1:-1, 1:-1]
+    framed = np.zeros((bottom - top + 2, right - left + 2), bool)
+    framed[1:-1, 1:-1] = crop
+    depth = scipy.ndimage.distance_transform_edt(framed)[1:-1, 1:-1]
     first = _deepest(depth)
     second = _second(crop, depth, first)
     return (float(first[1] + left), float(first[0] + top)), (float(second[1] + left), float(second[0] + top))
@@ -50,10 +52,11 @@ def _deepest(depth: NDArray[np.float64]) -> tuple[int, int]:
 
 
 def _second(crop: NDArray[np.bool_], depth: NDArray[np.float64], first: tuple[int, int]) -> tuple[int, int]:
-    rows, columns = np.indices(crop.shape)
+    rows, columns = np.ogrid[: crop.shape[0], : crop.shape[1]]
     distance = np.hypot(rows - first[0], columns - first[1])
-    left_over = crop & (distance >= ERASED_FRACTION * depth[first])
-    if left_over.any():
-        return _deepest(np.where(left_over, depth, -1.0))
+    left_over = depth * (distance >= ERASED_FRACTION * depth[first])
+    second = _deepest(left_over)
+    if left_over[second] > 0:
+        return second
     # The circle covers the whole (small) mask: its farthest pixel is the only other cue.
     return _deepest(np.where(crop, distance, -1.0))

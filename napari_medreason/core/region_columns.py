@@ -6,7 +6,7 @@ the frame of the result plane (see core.plane): pixel centres at integers, half-
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -24,6 +24,9 @@ Components = Literal["all", "largest", "each"]
 
 _SLAB_PIXELS = 4_000_000
 """About so many pixels are looked at together."""
+
+
+KnownPoints = Mapping[int, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class RegionColumns:
     label on the slice. box_plane: (n, 4) int64, half-open (x0, y0, x1, y1). center_plane: (n, 2) as the
     rule computes it. centroid_plane: (n, 2) mean of all pixels. position, quadrant: indices into
     medpos.LABELS and medpos.QUADRANTS. area_px: int64. key_points_plane: (n, 2, 2) as two (x, y), NaN when
-    not asked for. degenerate: one pixel, so both key points are that pixel.
+    not asked for. degenerate: one pixel, so both key points are that pixel. fingerprint: uint64, equal for
+    regions of equal pixels.
     """
 
     label: Integers
@@ -62,6 +66,7 @@ class RegionColumns:
     area_px: Integers
     key_points_plane: NDArray[np.float64]
     degenerate: NDArray[np.bool_]
+    fingerprint: NDArray[np.uint64]
 
     def __len__(self) -> int:
         return int(self.label.size)
@@ -78,14 +83,14 @@ class _Grouped:
 
 
 def columns(
-    stack: NDArray[np.generic], indices: Sequence[int], settings: RegionSettings
+    stack: NDArray[np.generic], indices: Sequence[int], settings: RegionSettings, known: KnownPoints
 ) -> dict[str, NDArray[Any]]:
     """The arrays of RegionColumns for some slices of a (slice, row, column) stack of labels, by name.
 
-    LabelMapError for values that are no labels.
+    known: key points that were found before, by fingerprint. LabelMapError for values that are no labels.
     """
-    slabs = [_slab_columns(runs, stack.shape[1:], settings) for runs in _slab_runs(stack, indices)]
-    return merged(slabs or [_slab_columns(find_runs(np.zeros((0, 1, 1), int)), (1, 1), settings)])
+    slabs = [_slab_columns(runs, stack.shape[1:], settings, known) for runs in _slab_runs(stack, indices)]
+    return merged(slabs or [_slab_columns(find_runs(np.zeros((0, 1, 1), int)), (1, 1), settings, known)])
 
 
 def merged(tables: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
@@ -109,14 +114,17 @@ def _slab_runs(stack: NDArray[np.generic], indices: Sequence[int]) -> Iterator[R
         yield Runs(runs.label, part[runs.plane], runs.row, runs.start, runs.stop)
 
 
-def _slab_columns(runs: Runs, shape: tuple[int, ...], settings: RegionSettings) -> dict[str, NDArray[Any]]:
+def _slab_columns(
+    runs: Runs, shape: tuple[int, ...], settings: RegionSettings, known: KnownPoints
+) -> dict[str, NDArray[Any]]:
     groups = _grouped(runs, settings.components)
     runs, first = groups.runs, first_of_each(groups.region)
-    last = np.append(first[1:], groups.region.size) - 1
-    if first.size == 0:
-        box, area, moment = np.zeros((0, 4), np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
-    else:
-        box, area, moment = _box(runs, first, last), np.add.reduceat(runs.length, first), _moment(runs, first)
+    end = np.append(first[1:], groups.region.size)
+    box, area, moment = _box(runs, first, end), _sums(runs.length, first), _moment(runs, first)
+    marks = _sums(_mixed(runs), first)
+    points = np.full((first.size, 2, 2), np.nan)
+    if settings.key_points:
+        points = _key_points(runs, first, end, marks, known)
     found = positions(box, shape, rule=settings.rule, near_fraction=settings.near_fraction)
     return {
         "label": runs.label[first],
@@ -130,10 +138,9 @@ def _slab_columns(runs: Runs, shape: tuple[int, ...], settings: RegionSettings) 
         "position": found.label,
         "quadrant": found.quadrant,
         "area_px": area,
-        "key_points_plane": _key_points(runs, first, last, box)
-        if settings.key_points
-        else np.full((first.size, 2, 2), np.nan),
+        "key_points_plane": points,
         "degenerate": area == 1,
+        "fingerprint": marks,
     }
 
 
@@ -170,21 +177,43 @@ def _split(
     return _Grouped(runs[order], region, rank[part[first]], counts[region_of_part[part[first]]])
 
 
-def _box(runs: Runs, first: Integers, last: Integers) -> Integers:
+def _sums(values: NDArray[Any], first: Integers) -> NDArray[Any]:
+    return np.add.reduceat(values, first) if first.size else values[:0]
+
+
+def _box(runs: Runs, first: Integers, end: Integers) -> Integers:
+    if first.size == 0:
+        return np.zeros((0, 4), np.int64)
     left, right = np.minimum.reduceat(runs.start, first), np.maximum.reduceat(runs.stop, first)
-    return np.stack([left, runs.row[first], right, runs.row[last] + 1], axis=1)
+    return np.stack([left, runs.row[first], right, runs.row[end - 1] + 1], axis=1)
 
 
 def _moment(runs: Runs, first: Integers) -> Integers:
     """Twice the sums of x and of y over all pixels, (n, 2), in whole numbers."""
     twice_x = runs.length * (runs.start + runs.stop - 1)
-    return np.stack([np.add.reduceat(twice_x, first), np.add.reduceat(2 * runs.length * runs.row, first)], 1)
+    return np.stack([_sums(twice_x, first), _sums(2 * runs.length * runs.row, first)], axis=1)
 
 
-def _key_points(runs: Runs, first: Integers, last: Integers, box: Integers) -> NDArray[np.float64]:
-    """Key points of every region, each found in the crop of its box."""
+def _mixed(runs: Runs) -> NDArray[np.uint64]:
+    """One well-spread number per run (the mixing steps of SplitMix64, Steele et al. 2014)."""
+    value = ((runs.row << 42) ^ (runs.start << 21) ^ runs.stop).astype(np.uint64)
+    value += np.uint64(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+def _key_points(
+    runs: Runs, first: Integers, end: Integers, marks: NDArray[np.uint64], known: KnownPoints
+) -> NDArray[np.float64]:
+    """Key points of every region, each found in the crop of its box unless known."""
     points = np.empty((first.size, 2, 2))
-    for row, (x0, y0, x1, y1) in enumerate(box.tolist()):
-        crop = paint(runs[first[row] : last[row] + 1], (y1 - y0, x1 - x0), (x0, y0))
-        points[row] = key_points(crop)
-    return points + box[:, None, :2]
+    for row, mark in enumerate(marks.tolist()):
+        if mark in known:
+            points[row] = known[mark]
+            continue
+        region = runs[first[row] : end[row]]
+        left, top = int(region.start.min()), int(region.row[0])
+        crop = paint(region, (int(region.row[-1]) + 1 - top, int(region.stop.max()) - left), (left, top))
+        points[row] = np.add(key_points(crop), (left, top))
+    return points

@@ -106,8 +106,10 @@ class RegionTable(RegionColumns):
         count = slice_count(self.geometry, self.settings.axis)
         if indices and not 0 <= indices[0] <= indices[-1] < count:
             raise QuestionError(f"slices {indices} changed; this label map has slices 0 to {count - 1}")
-        fresh = columns(plane_stack(labels, self.geometry, self.settings.axis), indices, self.settings)
         kept = ~np.isin(self.slice, indices)
+        known = dict(zip(self.fingerprint[~kept].tolist(), self.key_points_plane[~kept], strict=True))
+        stack = plane_stack(labels, self.geometry, self.settings.axis)
+        fresh = columns(stack, indices, self.settings, known)
         old = {field.name: getattr(self, field.name)[kept] for field in fields(RegionColumns)}
         changed: dict[str, Any] = merged([old, fresh])
         return replace(self, **changed)
@@ -138,7 +140,7 @@ def slice_regions(
     geometry = replace(volume, voxels=np.broadcast_to(np.uint8(0), volume.shape_kji))
     stack = plane_stack(volume.voxels, geometry, axis)
     return RegionTable(
-        **columns(stack, range(len(stack)), settings),
+        **columns(stack, range(len(stack)), settings, {}),
         geometry=geometry,
         settings=settings,
         spacing_known=volume.calibrated and (isinstance(labels, Volume) or affine_lps is not None),

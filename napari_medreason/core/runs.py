@@ -6,7 +6,7 @@ that a volume is read once, whatever the number and the values of its labels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import scipy  # its submodules load at first use
@@ -26,7 +26,9 @@ class Runs:
     stop: Integers
 
     def __getitem__(self, chosen: NDArray[np.generic] | slice) -> Runs:
-        return Runs(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        return Runs(
+            self.label[chosen], self.plane[chosen], self.row[chosen], self.start[chosen], self.stop[chosen]
+        )
 
     @property
     def length(self) -> Integers:
