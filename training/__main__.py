@@ -26,10 +26,17 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--before", action="append", default=[], help="also a training scan that these weights never saw"
     )
+    evaluate.add_argument(
+        "--only", choices=("real", "synthesised"), help="one kind of image; both by default"
+    )
     card = commands.add_parser("card-embedded", help="put figures into model card and descriptions")
     card.add_argument("figures", type=Path, help="JSON file of evaluate-embedded")
     card.add_argument("--earlier", type=Path, help="figures of weights from before a scan joined training")
-    for command in (embedded, export, evaluate):
+    flags = commands.add_parser("flags", help="how often the tests of an answer raise a flag")
+    flags.add_argument("--weights", type=Path, help="folder of the weights; those that ship by default")
+    flags.add_argument("--out", type=Path, required=True, help="JSON file for the figures")
+    flags.add_argument("--step", type=int, default=1, help="take every so many of the planes")
+    for command in (embedded, export, evaluate, flags):
         command.add_argument("--data", type=Path, required=True, help="holds labelled/ and conformance/")
     return top
 
@@ -66,7 +73,16 @@ def _export(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from .evaluate_embedded import evaluate
 
-    evaluate(options.data, options.out, weights=options.weights, before=tuple(options.before))
+    origins = (options.only,) if options.only else ("real", "synthesised")
+    evaluate(
+        options.data, options.out, weights=options.weights, before=tuple(options.before), origins=origins
+    )
+
+
+def _flags(options: argparse.Namespace) -> None:
+    from .evaluate_flags import evaluate_flags
+
+    evaluate_flags(options.data, options.out, weights=options.weights, step=options.step)
 
 
 def _card(options: argparse.Namespace) -> None:
@@ -79,6 +95,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "embedded": _embedded,
     "export-embedded": _export,
     "evaluate-embedded": _evaluate,
+    "flags": _flags,
     "card-embedded": _card,
 }
 

@@ -38,12 +38,6 @@ def usual_side(structure: str) -> Literal["left", "right", ""]:
     return "left" if "left" in sides else "right"
 
 
-def has_side(structure: str) -> bool:
-    """Whether left and right mean something for a structure: it is one of a pair or has a usual side."""
-    item = structures().get(structure)
-    return item is not None and (item.paired or bool(usual_side(structure)))
-
-
 def shows_sides(plane: Plane) -> bool:
     """Whether this plane has the patient's left and right: axial or coronal, and orientation known."""
     return plane.grid.axis != "sagittal" and plane.grid.orientation is not None

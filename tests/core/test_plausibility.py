@@ -9,7 +9,6 @@ from napari_medreason.core.anatomy import structures
 from napari_medreason.core.plane import cut, slice_count
 from napari_medreason.core.plausibility import (
     body_middle,
-    has_side,
     region_check,
     side_check,
     side_of_mask,
@@ -49,7 +48,6 @@ MIDDLE = 99.5
 )
 def test_usual_sides_come_from_the_vocabulary(structure, side):
     assert usual_side(structure) == side
-    assert has_side(structure) == (bool(side) or structure in ("kidney", "lung"))
 
 
 def test_nothing_paired_has_one_usual_side():

@@ -56,17 +56,15 @@ def test_a_model_that_ignores_the_side_fails_the_mirror_test(model, lung_slice, 
     half[:, : half.shape[1] // 2] = True
     found = replace(_answer(model, "right lung", lung_slice), mask=half)
     monkeypatch.setattr(checks, "look", lambda *_: found)
-    check = checks.mirror_check(model.perceiver, lung_slice, found)
+    check = next(c for c in checks.checks(model.perceiver, lung_slice, found) if c.name == "mirror")
     assert not check.passed
     assert "mirrored" in check.words
 
 
-def test_a_model_that_finds_nothing_on_the_mirrored_image_fails_the_mirror_test(
-    model, lung_slice, monkeypatch
-):
+def test_what_is_not_found_on_the_mirrored_image_fails_the_mirror_test(model, lung_slice):
     found = _answer(model, "right lung", lung_slice)
-    monkeypatch.setattr(checks, "look", lambda *_: replace(found, status="absent", mask=None))
-    assert not checks.mirror_check(model.perceiver, lung_slice, found).passed
+    assert checks.mirror_check(found, replace(found, mask=found.mask[:, ::-1])).passed
+    assert not checks.mirror_check(found, replace(found, status="absent", mask=None)).passed
 
 
 def test_the_other_side_is_asked_on_the_mirrored_image(model, lung_slice, monkeypatch):
@@ -78,8 +76,39 @@ def test_the_other_side_is_asked_on_the_mirrored_image(model, lung_slice, monkey
         return replace(found, mask=found.mask[:, ::-1])
 
     monkeypatch.setattr(checks, "look", look)
-    assert checks.mirror_check(model.perceiver, lung_slice, found).passed
+    assert {check.name: check.passed for check in checks.checks(model.perceiver, lung_slice, found)}["mirror"]
     assert asked == [("lung", "left", True)]
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "passed"),
+    [
+        ({"liver": 9000.0, "kidney": 900.0}, {"liver": 8000.0, "kidney": 9000.0}, True),
+        ({"liver": 4000.0}, {"liver": 9000.0, "spleen": 1000.0}, False),
+        ({}, {"liver": 9000.0}, False),
+        ({}, {"liver": 90.0}, True),
+    ],
+)
+def test_what_is_seen_better_mirrored_raises_doubts_about_the_orientation(here, there, passed):
+    check = checks.orientation_check(here, there)
+    assert check.passed == passed
+    assert ("the liver" in check.words) != passed
+
+
+def test_no_test_of_orientation_without_anything_that_has_a_usual_side():
+    assert checks.orientation_check({"kidney": 900.0}, {"kidney": 9000.0}) is None
+
+
+def test_a_study_with_left_and_right_exchanged_is_noticed(model, trunk):
+    """Pixels flipped under the same orientation: the liver lies on the wrong side, found there or not."""
+    labels = read(truth("ct"))
+    value = next(v for v, (name, _) in label_names("ct").items() if name == "liver")
+    index = int((labels.voxels == value).sum((1, 2)).argmax())
+    plane = cut(trunk, "axial", index, default_window(trunk))
+    flipped = replace(plane, image=np.ascontiguousarray(plane.image[:, ::-1]))
+    assert all(check.passed for check in ask(model, "liver", plane).checks)
+    failed = [check for check in ask(model, "liver", flipped).checks if not check.passed]
+    assert any("check the orientation of the study" in check.words for check in failed)
 
 
 def test_a_liver_on_the_patients_left_is_flagged(model, lung_slice):
@@ -99,13 +128,14 @@ def test_no_tests_of_sides_without_orientation_or_on_sagittal_planes(model, trun
     for plane in (unknown, sagittal):
         answer = ask(model, "lung", plane)
         assert answer.status == "found"
-        assert not {"mirror", "side"} & set(by_name(answer))
+        assert not {"mirror", "side", "orientation"} & set(by_name(answer))
 
 
 def test_a_mask_that_the_user_drew_is_not_put_to_the_mirror_test(model, lung_slice):
     x0, y0, x1, y1 = ask(model, "right lung", lung_slice).box
     drawn = ask(model, "right lung", lung_slice, box=(x0, y0, x1, y1))
-    assert set(by_name(drawn)) == {"side", "region"}
+    assert set(by_name(drawn)) >= {"side", "region"}
+    assert "mirror" not in by_name(drawn)
 
 
 def test_what_is_not_found_is_not_tested(model, lung_slice):
