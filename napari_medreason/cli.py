@@ -27,6 +27,29 @@ models_app = typer.Typer(help="The models that can answer.", no_args_is_help=Tru
 app.add_typer(models_app, name="models")
 
 
+class RuleName(StrEnum):
+    """How MedPos words are found; see core.medpos."""
+
+    paper = "paper"
+    released = "released"
+
+
+class LabelFormat(StrEnum):
+    """Forms in which `label` writes its regions."""
+
+    jsonl = "jsonl"
+    csv = "csv"
+    medpos_csv = "medpos-csv"
+
+
+class ComponentsName(StrEnum):
+    """How a label of several parts on a slice is listed."""
+
+    all = "all"
+    largest = "largest"
+    each = "each"
+
+
 class PlaneName(StrEnum):
     """Result planes a question can be asked about."""
 
@@ -112,6 +135,41 @@ def convert(
     io.write(out, written)
     print(f"wrote {out}")
     _warn(written.warnings)
+
+
+@app.command()
+def label(
+    mask: Annotated[Path, typer.Argument(help="Label map: NIfTI, PNG or another readable format.")],
+    image: Annotated[
+        Path | None, typer.Option(help="The study it belongs to, for positions relative to the body.")
+    ] = None,
+    rule: Annotated[
+        RuleName, typer.Option(help="MedPos words of the paper or as released.")
+    ] = RuleName.paper,
+    form: Annotated[LabelFormat, typer.Option("--format", help="Form of the output.")] = LabelFormat.jsonl,
+    out: Annotated[Path | None, typer.Option(help="File to write; standard output by default.")] = None,
+    plane: Annotated[PlaneName, typer.Option(help="Which cuts to list.")] = PlaneName.axial,
+    components: Annotated[
+        ComponentsName, typer.Option(help="A label on a slice as a whole, its largest part, or each part.")
+    ] = ComponentsName.all,
+    frame: Annotated[int | None, typer.Option(help="0-based frame of a 4D label map.")] = None,
+) -> None:
+    """List where each label lies on each slice: box, words, sizes, key points, place in the patient."""
+    from napari_medreason import io
+    from napari_medreason.core.region_columns import RegionSettings
+    from napari_medreason.io.labelling import label_table
+    from napari_medreason.io.region_files import LINES
+
+    settings = RegionSettings(axis=plane.value, rule=rule.value, components=components.value)
+    table, warnings = label_table(mask, image, settings, frame=frame)
+    lines = LINES[form.value](table, mask)
+    if out is None:
+        sys.stdout.writelines(lines)
+    else:
+        with io.replace_file(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(lines)
+        print(f"wrote {out}: {len(table)} regions", file=sys.stderr)
+    _warn(warnings)
 
 
 @app.command()
