@@ -80,7 +80,10 @@ class PlaneGrid:
         axis_x, axis_y = _axis_of(self.step_x_ijk), _axis_of(self.step_y_ijk)
         ijk = voxels.transpose(2, 1, 0)
         normal = 3 - axis_x - axis_y
-        flat: NDArray[np.generic] = np.take(ijk, self.origin_ijk[normal], axis=normal)
+        # Not np.take: it copies the whole volume when its memory order is another.
+        at: list[slice | int] = [slice(None)] * 3
+        at[normal] = self.origin_ijk[normal]
+        flat: NDArray[np.generic] = ijk[tuple(at)].copy()
         image = flat if axis_y < axis_x else flat.T
         flip_y = slice(None, None, int(sum(self.step_y_ijk)))
         flip_x = slice(None, None, int(sum(self.step_x_ijk)))
