@@ -30,6 +30,7 @@ from napari_medreason.io.dicom_values import DAMAGED
 _MAX_THREADS = 4
 _FRAMES_PER_TASK = 32
 _SETTLE_SECONDS = 5.0
+"""Longest wait for decoders that are at an image when another image has values beyond int16."""
 _INT16 = np.iinfo(np.int16)
 _KEEPS_VALUES = ("CT", "PT")
 """Modalities whose values are physical: MONOCHROME1 then only says how to show them."""
