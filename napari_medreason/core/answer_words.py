@@ -12,6 +12,7 @@ from napari_medreason.core.anatomy import Structure, structures
 
 UNSURE_BELOW = 0.5
 """Confidence under which an answer is worded as doubtful."""
+_EXPERIMENTAL = "The model is experimental for this structure: {}."
 _LISTED = 8
 _REGION_WORDS = {
     "head": "head",
@@ -58,25 +59,30 @@ def found_answer(
     side: str = "",
     position: str = "",
     confidence: float | None = None,
+    experimental: bool = False,
 ) -> str:
     """One or two sentences for a structure that was found.
 
     structure: vocabulary id. axis: "axial", "coronal" or "sagittal". side: the patient's "left",
     "right", "both" or "" when it is not known. position: words that follow a comma, such as
-    "in the upper right of the image". confidence: 0 to 1, None when the model has none.
+    "in the upper right of the image". confidence: 0 to 1, None when the model has none. experimental:
+    whether the model was measured to be poor at this structure; then the answer is worded as doubtful.
     """
     words, plural = noun_phrase(structure, side)
     place = f", {position}" if position else ""
+    if experimental:
+        return f"Possibly {words}, on this {axis} slice{place}. {_EXPERIMENTAL.format('please check')}"
     if confidence is not None and confidence < UNSURE_BELOW:
         doubt = f"The model is not sure of this (confidence {_per_cent(confidence)})."
         return f"{_capital(words)} may be seen on this {axis} slice{place}. {doubt}"
     return f"{_capital(words)} {_verb(plural)} seen on this {axis} slice{place}."
 
 
-def absent_answer(structure: str, *, axis: str, side: str = "") -> str:
-    """One sentence for a structure that was looked for and not seen; arguments as for `found_answer`."""
+def absent_answer(structure: str, *, axis: str, side: str = "", experimental: bool = False) -> str:
+    """What is said of a structure that was looked for and not seen; arguments as for `found_answer`."""
     words, plural = _all_of(structure) if side in ("", "both") else noun_phrase(structure, side)
-    return f"{_capital(words)} {_verb(plural)} not seen on this {axis} slice."
+    doubt = f" {_EXPERIMENTAL.format('it is often missed')}" if experimental else ""
+    return f"{_capital(words)} {_verb(plural)} not seen on this {axis} slice.{doubt}"
 
 
 def unknown_answer(asked: str, suggestions: Sequence[str]) -> str:

@@ -124,3 +124,14 @@ def test_every_sentence_is_short_well_formed_and_not_diagnostic():
             assert sentence.count(". ") <= 1
             assert not any(word in sentence.lower() for word in DIAGNOSTIC)
             assert (" are " in sentence or " were " in sentence) <= bool(item.plural)
+
+
+def test_a_structure_that_the_model_is_poor_at_is_worded_as_doubtful():
+    found = found_answer("pancreas", axis="axial", position="at the top left of the image", experimental=True)
+    assert found == (
+        "Possibly the pancreas, on this axial slice, at the top left of the image. "
+        "The model is experimental for this structure: please check."
+    )
+    absent = absent_answer("pancreas", axis="axial", experimental=True)
+    assert absent.startswith("The pancreas is not seen on this axial slice.")
+    assert "often missed" in absent

@@ -1,5 +1,6 @@
 """The embedded model on its shipped weights: what it finds, what it refuses, and what it says."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -376,6 +377,48 @@ def test_missing_or_broken_descriptions(tmp_path):
     (tmp_path / "brain_mr.json").write_text('{"modality": "MR"}')
     with pytest.raises(WeightsError, match="damaged"):
         load_experts(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("level", "doubtful"),
+    [
+        ("experimental", True),
+        ("preliminary", False),
+        ("supported", False),
+        ("unmeasured", False),
+        (None, False),
+    ],
+)
+def test_answers_about_structures_that_the_model_is_poor_at_are_doubtful(
+    tmp_path, liver_slice, level, doubtful
+):
+    perceiver = Perceiver(_described(tmp_path, {} if level is None else {"level": {"liver": level}}))
+    answer = ask(EmbeddedModel(perceiver), "liver", liver_slice[0])
+    assert answer.status == "found"
+    assert answer.answer.startswith("Possibly the liver") == doubtful
+    assert ("experimental" in answer.answer) == doubtful
+
+
+def test_a_group_of_experimental_parts_is_experimental(tmp_path):
+    folder = _described(tmp_path, {"level": {"cerebellar_cortex": "experimental"}}, "brain_mr")
+    expert = load_experts(folder)[0]
+    assert expert.is_experimental("cerebellar_cortex")
+    assert not expert.is_experimental("cerebellum")
+
+
+def test_an_unknown_level_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match=r"body_ct\.json"):
+        load_experts(_described(tmp_path, {"level": {"liver": "splendid"}}))
+
+
+def _described(folder, changes, expert="body_ct"):
+    """A copy of the shipped model whose description of one expert is changed."""
+    for file in [*FOLDER.glob("*.json"), *FOLDER.glob("*.safetensors")]:
+        shutil.copy(file, folder)
+    table = json.loads((folder / f"{expert}.json").read_text())
+    table.pop("level", None)
+    (folder / f"{expert}.json").write_text(json.dumps(table | changes))
+    return folder
 
 
 def test_weights_are_small():

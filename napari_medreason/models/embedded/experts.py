@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_medreason.core.anatomy import leaves
 from napari_medreason.errors import WeightsError
 from napari_medreason.models.weights import verify, weights_sha256
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 EXPERT_IDS = ("brain_mr", "body_ct")
+LEVELS = ("supported", "preliminary", "experimental", "unmeasured")
+"""How far measurements support answers about a structure; only "experimental" words them as doubtful."""
 _DAMAGED = "please install napari-medreason again"
 
 
@@ -31,7 +34,8 @@ class Expert:
     in the order of the network's queries. paired: those that have a left and a right one.
     pixel_mm: size of its pixels. presence: per structure the bias and the weights of presence logit
     and log(1 + mask area) that give the log-odds of being in the slice. evidence: per structure or
-    group, one line about what was measured.
+    group, one line about what was measured. level: how far that supports an answer, one of LEVELS;
+    a structure that is not named there is "unmeasured".
     """
 
     id: str
@@ -45,6 +49,13 @@ class Expert:
     evidence: Mapping[str, str]
     sha256: str
     folder: Path
+    level: Mapping[str, str] = field(default_factory=dict)
+
+    def is_experimental(self, structure: str) -> bool:
+        """Whether the model was measured to be poor at a structure, or at all parts of a group."""
+        if structure in self.level:
+            return self.level[structure] == "experimental"
+        return all(self.level.get(leaf) == "experimental" for leaf in leaves(structure))
 
     @property
     def file(self) -> Path:
@@ -73,6 +84,7 @@ def _read(folder: Path, expert_id: str) -> Expert:
             evidence=dict(table["evidence"]),
             sha256=table["sha256"],
             folder=folder,
+            level={name: LEVELS[LEVELS.index(word)] for name, word in table.get("level", {}).items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(

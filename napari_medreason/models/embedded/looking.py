@@ -159,6 +159,7 @@ def _found(
         side=side,
         position=_position_words(position.label) if position else "",
         confidence=confidence,
+        experimental=seen.expert.is_experimental(target.structure),
     )
     return Answer(
         "found",
@@ -206,9 +207,10 @@ def _not_found(seen: Perception, plane: Plane, target: Target) -> Answer:
     structure, side = target.structure, target.side
     if not any(presence(seen, name) >= 0.5 for name in seen.expert.structures):
         return Answer("outside", outside_answer(structure, side=side), structure, doubts=target.doubts)
+    experimental = seen.expert.is_experimental(structure)
     return Answer(
         "absent",
-        absent_answer(structure, axis=plane.grid.axis, side=side),
+        absent_answer(structure, axis=plane.grid.axis, side=side, experimental=experimental),
         structure,
         evidence=evidence_line(seen.expert, structure),
         doubts=target.doubts,
