@@ -42,11 +42,15 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerDataTuple
 def read_layers(path: str | Sequence[str]) -> list[LayerDataTuple]:
     """The study at `path` (its largest series) as one image layer; doubts come as one warning.
 
-    napari waits for its readers, so slices of CT are decoded when they are first shown.
+    napari waits for its readers, so slices of CT are decoded when they are first shown, and the
+    others in the background meanwhile: a coronal view needs them all.
     """
     from napari_medreason import io
 
-    return _layers(io.read_lazily(path if isinstance(path, str) else path[0]))
+    volume = io.read_lazily(path if isinstance(path, str) else path[0])
+    entries = _layers(volume)
+    io.decode_ahead(volume.voxels)
+    return entries
 
 
 def _layers(volume: Volume) -> list[LayerDataTuple]:

@@ -1,8 +1,11 @@
 """What the manifest promises: which paths are read, what the samples hold, nothing heavy at import."""
 
+import gc
 import gzip
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import nibabel
@@ -121,6 +124,51 @@ def test_slices_of_a_ct_are_decoded_when_shown_and_a_damaged_one_leaves_the_view
     for k in (3, 7):
         viewer.dims.set_current_step(0, last - k)
         assert np.unique(image._slice.image.view) == [k]
+
+
+def decoding_ahead():
+    from napari_medreason.io.decode_ahead import THREAD_NAME
+
+    return [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
+
+
+@pytest.fixture
+def decoded_files(monkeypatch):
+    """Names of the files that are decoded, as it happens; each takes some time."""
+    from napari_medreason.io import dicom_lazy
+
+    names, decode = [], dicom_lazy.decode_task
+
+    def spy(task, *arguments):
+        names.append(task.path.name)
+        time.sleep(0.03)
+        decode(task, *arguments)
+
+    monkeypatch.setattr(dicom_lazy, "decode_task", spy)
+    return names
+
+
+def test_slices_of_a_ct_are_decoded_meanwhile_also_beside_a_damaged_one(tmp_path, decoded_files):
+    paths = write_ct_series(tmp_path / "study")
+    paths[2].write_bytes(paths[2].read_bytes()[:-20_000])
+    ((data, _, _),) = napari_hooks.read_layers(str(tmp_path / "study"))
+    for thread in decoding_ahead():
+        thread.join(20)
+    assert set(decoded_files) == {path.name for path in paths}
+    decoded_files.clear()
+    assert np.unique(np.asarray(data[:2])).tolist() == [7, 8]
+    assert not decoded_files
+
+
+def test_decoding_ends_when_the_layer_is_gone(tmp_path, decoded_files):
+    paths = write_ct_series(tmp_path / "study", 40)
+    layers = napari_hooks.read_layers(str(tmp_path / "study"))
+    (thread,) = decoding_ahead()
+    del layers
+    gc.collect()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert len(set(decoded_files)) < len(paths)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gz", "a.tif", "missing.dcm"])

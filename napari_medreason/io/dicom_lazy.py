@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from typing import Any
 from uuid import uuid4
 
@@ -72,6 +73,12 @@ class LazySlices:
         """The slice (rows, columns); DoesNotFitError when int16 can't hold its values."""
         return self._work_at[frame, k].image((frame, k))
 
+    def places_from_the_middle(self) -> list[tuple[int, int]]:
+        """Every (frame, k), the middle slices of the first frame first."""
+        frames, count = self._places
+        slices = sorted(range(count), key=lambda k: abs(k - count // 2))
+        return [(frame, k) for frame in range(frames) for k in slices]
+
     def probe(self) -> None:
         """Decode the first, middle and last slice."""
         frames, count = self._places
@@ -100,6 +107,14 @@ class _Work:
             return self._images[place]
 
 
+_made: weakref.WeakValueDictionary[str, LazySlices] = weakref.WeakValueDictionary()
+
+
+def lazy_slices(voxels: NDArray[np.generic]) -> LazySlices | None:
+    """What an array from `decode_lazily` reads; None for any other array."""
+    return _made.get(str(getattr(voxels, "name", "")))
+
+
 def _array(slices: LazySlices) -> NDArray[np.generic]:
     import dask.array
 
@@ -107,6 +122,7 @@ def _array(slices: LazySlices) -> NDArray[np.generic]:
     sizes = (*(1,) * (slices.ndim - 2), *slices.shape[-2:])
     meta = np.empty((0,) * slices.ndim, slices.dtype)
     name = f"dicom-{uuid4().hex}"
+    _made[name] = slices
     found: Any = dask.array.from_array(  # type: ignore[no-untyped-call]
         slices, chunks=sizes, name=name, asarray=False, inline_array=True, meta=meta
     )
