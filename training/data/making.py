@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from napari_medreason import __version__
@@ -35,7 +35,7 @@ class Words:
     length: Length = ""
     short_description: str = ""
     long_description: str = ""
-    template: TemplateUse = TemplateUse()
+    template: TemplateUse = field(default_factory=TemplateUse)
 
 
 @dataclass(frozen=True)

@@ -221,8 +221,7 @@ def _brightness(loaded: LoadedCase, grid: PlaneGrid, mask: NDArray[np.bool_]) ->
 
 def _with_neighbours(targets: Sequence[Target]) -> Iterator[Target]:
     """Each target with the phrase of its nearest other structure on the plane, such as "below the liver"."""
-    for target in targets:
-        yield target
+    yield from targets
 
 
 def beside(target: Target, plane: Sequence[Target]) -> tuple[Target, ...]:
