@@ -29,7 +29,7 @@ from napari_medreason.errors import CancelledError, EngineError, MedReasonError
 logger = logging.getLogger(__name__)
 
 CANCEL_SECONDS = 2.0
-"""An engine that still works on a cancelled request after this time is killed."""
+"""An engine that still works on a cancelled request after this time, in which it could stop, is killed."""
 PATIENT_SECONDS = 30.0
 """The same while it starts, loads or embeds, counted from its last sign of life."""
 
@@ -47,6 +47,7 @@ class Dispatcher:
         self._stopping: dict[int, float] = {}
         self._patient_with: int | None = None
         self._last_sign = 0.0
+        self._ready_since = 0.0
         self._actions: queue.Queue[Callable[[], None]] = queue.Queue()
         self._submitting = threading.Lock()
         self._closed = False
@@ -152,7 +153,7 @@ class Dispatcher:
         if kind == "progress" and isinstance(value, dict) and value.get("stage") in PATIENT_STAGES:
             self._patient_with = call_id
         elif call_id == self._patient_with:
-            self._patient_with = None
+            self._patient_with, self._ready_since = None, self._last_sign
         if kind in ("result", "error"):
             self._stopping.pop(call_id, None)
 
@@ -208,7 +209,7 @@ class Dispatcher:
             return None
         asked = min(self._stopping.values())
         if self._patient_with is None:
-            deadline = asked + CANCEL_SECONDS
+            deadline = max(asked, self._ready_since) + CANCEL_SECONDS
         else:
             deadline = max(asked, self._last_sign) + PATIENT_SECONDS
         return max(0.0, deadline - time.monotonic())

@@ -138,6 +138,34 @@ def test_loading_counts_as_answering_a_cancel(viewer, plane):
     assert viewer.logged("create slow-load") == 1
 
 
+SLOW_STARTER = """
+import sys, time
+from napari_medreason.engine.frames import pack_frame, read_frame
+
+def say(request_id, kind, value):
+    sys.stdout.buffer.write(pack_frame({"id": request_id, "kind": kind, "value": value}))
+    sys.stdout.flush()
+
+time.sleep(2.5)
+say(0, "result", {"protocol": 1})
+time.sleep(0.5)
+while message := read_frame(sys.stdin.buffer.raw):
+    if message["method"] == "cancel":
+        say(message["arguments"]["id"], "error", {"kind": "CancelledError", "message": "cancelled"})
+        say(message["id"], "result", {"open": True})
+"""
+
+
+def test_a_cancel_while_the_engine_starts_gives_it_time_once_it_is_there(listener):
+    states = []
+    with EngineClient([sys.executable, "-c", SLOW_STARTER], on_state=states.append) as client:
+        client.cancel(client.models(on_result=listener.on_end, on_error=listener.on_end))
+        assert isinstance(listener.wait(), CancelledError)
+        _wait_until(lambda: "ready" in states)
+        time.sleep(1.5)
+        assert states == ["starting", "ready"]
+
+
 def test_what_a_model_loads_for_its_first_plane_counts_as_loading(viewer, plane):
     heard = viewer.ask("where?", plane, model="slow-prepare")
     _wait_until(lambda: heard.stages.count("loading") == 3)
