@@ -25,6 +25,10 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The models that can answer.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+dataset_app = typer.Typer(
+    help="Data sets of questions and answers from images with masks.", no_args_is_help=True
+)
+app.add_typer(dataset_app, name="dataset")
 
 
 class RuleName(StrEnum):
@@ -56,6 +60,14 @@ class PlaneName(StrEnum):
     axial = "axial"
     coronal = "coronal"
     sagittal = "sagittal"
+
+
+class SystemName(StrEnum):
+    """Papers whose form of question and answer can be built."""
+
+    medpos = "medpos"
+    mlmr_sd = "mlmr-sd"
+    u_mrg = "u-mrg"
 
 
 ImageArgument = Annotated[Path, typer.Argument(help="DICOM folder, file or zip, NIfTI, PNG or JPEG.")]
@@ -219,6 +231,65 @@ def models_list(as_json: JsonOption = False) -> None:
     for row in rows:
         mark = "*" if row["default"] else " "
         print(f"{mark} {row['id']:<16} {row['title']}  [{row['licence']}]")
+
+
+@dataset_app.command("build")
+def dataset_build(
+    system: Annotated[SystemName, typer.Argument(help="Whose form of question and answer.")],
+    config: Annotated[Path, typer.Argument(help="TOML file; docs/data-sets.md explains it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Progress and result as JSON lines.")] = False,
+) -> None:
+    """Build records from images with masks; goes on where an earlier start was stopped."""
+    _run_training("dataset", "build", system.value, str(config), *(["--json"] if as_json else []))
+
+
+@dataset_app.command("convert")
+def dataset_convert(
+    source: Annotated[Path, typer.Argument(help="records.jsonl, or a set in a released form.")],
+    target: Annotated[Path, typer.Argument(help="File or folder to write.")],
+    to: Annotated[SystemName | None, typer.Option(help="Released form to write.")] = None,
+    origin: Annotated[SystemName | None, typer.Option("--from", help="Released form to read.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of images and masks.")] = None,
+) -> None:
+    """Convert records to the form that a paper released, or back."""
+    if (to is None) == (origin is None):
+        raise MedReasonError("name either --to or --from; one of medpos, mlmr-sd, u-mrg")
+    way = ["--to", to.value] if to else ["--from", origin.value if origin else ""]
+    _run_training(
+        "dataset", "convert", str(source), str(target), *way, *(["--root", str(root)] if root else [])
+    )
+
+
+@dataset_app.command("check")
+def dataset_check(
+    file: Annotated[Path, typer.Argument(help="A records.jsonl file.")], as_json: JsonOption = False
+) -> None:
+    """Check every record of a file and count them; exit code 2 when one is not sound."""
+    from napari_medreason.io.records import check_file
+
+    report = check_file(file)
+    if as_json:
+        faults = [{"line": line, "fault": words} for line, words in report.faults]
+        counts = {"records": report.count, "fault_count": report.fault_count, "faults": faults}
+        _print_json({**counts, "counts": report.counts})
+    else:
+        print(f"{report.count} records, {report.fault_count} faults")
+        for name, table in report.counts.items():
+            print(f"{name:>15}: " + ", ".join(f"{key} {value}" for key, value in table.items()))
+        for line, words in report.faults:
+            print(f"line {line}: {words}", file=sys.stderr)
+    if not report.sound:
+        raise typer.Exit(2)
+
+
+def _run_training(*arguments: str) -> None:
+    """Run a command of the training package in a process of its own, and end with its exit code."""
+    import subprocess
+
+    command = [sys.executable, "-m", "napari_medreason_training", *arguments]
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        raise typer.Exit(code if code in (1, 2) else 1)
 
 
 def _check_display() -> None:
