@@ -9,6 +9,9 @@ from pathlib import Path
 
 from napari_medreason.errors import MedReasonError
 
+from .data.command import add_commands as add_dataset_commands
+from .data.command import run as run_dataset_command
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -38,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--step", type=int, default=1, help="take every so many of the planes")
     for command in (embedded, export, evaluate, flags):
         command.add_argument("--data", type=Path, required=True, help="holds labelled/ and conformance/")
+    add_dataset_commands(commands)
     return top
 
 
@@ -92,6 +96,7 @@ def _card(options: argparse.Namespace) -> None:
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "dataset": run_dataset_command,
     "embedded": _embedded,
     "export-embedded": _export,
     "evaluate-embedded": _evaluate,
