@@ -6,13 +6,15 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_medreason.errors import UnreadableImageError
-from napari_medreason.io.dicom_lazy import LazySlices, lazy_slices
-from napari_medreason.io.dicom_pixels import DoesNotFitError
+
+if TYPE_CHECKING:
+    from napari_medreason.io.dicom_lazy import LazySlices
 
 THREAD_NAME = "medreason-decode-ahead"
 
@@ -23,6 +25,8 @@ def decode_ahead(voxels: NDArray[np.generic]) -> None:
     From the middle outwards, resting as long as each slice took, so that the viewer stays quick. Ends
     by itself when the array and everything made of it are gone.
     """
+    from napari_medreason.io.dicom_lazy import lazy_slices
+
     slices = lazy_slices(voxels)
     if slices is not None:
         threading.Thread(
@@ -43,6 +47,8 @@ def _decode_all(found: weakref.ref[LazySlices]) -> None:
 
 def _decode_one(found: weakref.ref[LazySlices], place: tuple[int, int]) -> bool:
     """Whether anybody still uses the slices; a damaged one is told when it is shown."""
+    from napari_medreason.io.dicom_pixels import DoesNotFitError
+
     slices = found()
     if slices is None:
         return False
