@@ -169,6 +169,7 @@ def label(
     """List where each label lies on each slice: box, words, sizes, key points, place in the patient."""
     from napari_medreason import io
     from napari_medreason.core.region_columns import RegionSettings
+    from napari_medreason.io.base import counted
     from napari_medreason.io.labelling import label_table
     from napari_medreason.io.region_files import LINES
 
@@ -180,7 +181,7 @@ def label(
     else:
         with io.replace_file(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             file.writelines(lines)
-        print(f"wrote {out}: {len(table)} regions", file=sys.stderr)
+        print(f"wrote {out}: {counted(len(table), 'region', 'regions')}", file=sys.stderr)
     _warn(warnings)
 
 

@@ -106,8 +106,7 @@ def half_extent(grid: PlaneGrid, affine: Affine, box_plane: NDArray[np.int64]) -
 
 def position_in(center_lps: ArrayLike, half_lps: ArrayLike, body: BodyFrame) -> PatientPosition:
     """Position of what has this centre and these half extents along L, P and S, in mm."""
-    center = np.asarray(np.round(np.asarray(center_lps, np.float64), _TENTH_MICROMETRE), np.float64)
-    half = np.asarray(np.round(np.asarray(half_lps, np.float64), _TENTH_MICROMETRE), np.float64)
+    center, half = _rounded(center_lps), _rounded(half_lps)
     middle, width, front, back = body.at(float(center[2]))
     left = round(float(center[0]) - middle, _TENTH_MICROMETRE)
     level = _share(float(center[2]), body.bottom, body.top)
@@ -128,6 +127,11 @@ def position_in(center_lps: ArrayLike, half_lps: ArrayLike, body: BodyFrame) -> 
         center_lps=(float(center[0]), float(center[1]), float(center[2])),
         reference=body.reference,
     )
+
+
+def _rounded(values: ArrayLike) -> NDArray[np.float64]:
+    """Without the last digits, in which storage orders differ, and without a minus before 0."""
+    return np.asarray(np.round(np.asarray(values, np.float64), _TENTH_MICROMETRE) + 0.0, np.float64)
 
 
 def _share(value: float, low: float, high: float) -> float:

@@ -15,13 +15,14 @@ from napari_medreason.core.region_columns import RegionSettings
 from napari_medreason.core.regions import RegionTable, slice_regions
 from napari_medreason.core.volume import Volume
 from napari_medreason.errors import LabelMapError
+from napari_medreason.io.base import counted
 from napari_medreason.io.modality import TAKEN_AS_CT
 from napari_medreason.io.registry import read
 
 _GUESSED_MODALITY = TAKEN_AS_CT.partition(";")[0]
 
 EMPTY = "The label map holds no label: every value is 0, which is background."
-ONE_PIXEL = "{count} of the regions are a single pixel, which is then given as both key points."
+ONE_PIXEL = "{regions} a single pixel, which is given as both key points."
 NO_BODY = (
     "The body is not seen whole on the image (it does not stand out from air, or is cut off at a side); "
     "sides, depths and levels are relative to the field of view."
@@ -88,7 +89,9 @@ def _notes(table: RegionTable) -> list[str]:
     if len(table) == 0:
         notes.append(EMPTY)
     if table.degenerate.any() and table.settings.key_points:
-        notes.append(ONE_PIXEL.format(count=int(table.degenerate.sum())))
+        notes.append(
+            ONE_PIXEL.format(regions=counted(int(table.degenerate.sum()), "region is", "regions are"))
+        )
     return notes
 
 

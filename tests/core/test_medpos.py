@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from napari_medreason.core.medpos import locate
+from napari_medreason.core.medpos import component_labels, locate, positions
 
 
 def rectangle(shape, box):
@@ -98,6 +98,69 @@ def test_mirroring_the_image_swaps_left_and_right(mask, near_fraction):
         assert mirrored.quadrant.split()[1] == MIRROR[side]
 
 
+def released_in_plain_words(mask):
+    """The released rule step by step, as the data-set paper's code is described."""
+    height, width = mask.shape
+    rows, columns = np.nonzero(mask)
+    if rows.size == 0:
+        return None
+    x, y = width // 2, height // 2
+    if columns.min() <= x <= columns.max() and rows.min() <= y <= rows.max():
+        return "center", True
+    middle_x, middle_y = (columns.min() + columns.max()) // 2, (rows.min() + rows.max()) // 2
+    near = bool(np.sqrt(float((middle_x - x) ** 2 + (middle_y - y) ** 2)) < 0.2 * width)
+    return f"{'top' if middle_y < y else 'bottom'} {'left' if middle_x < x else 'right'}", near
+
+
+@settings(deadline=None, max_examples=200)
+@given(npst.arrays(np.uint8, npst.array_shapes(min_dims=2, max_dims=2, max_side=40), elements=st.sampled_from(
+    [0] * 30 + [1, 7, 255]), fill=st.just(0)))  # fmt: skip
+def test_released_rule_on_any_mask(mask):
+    position = locate(mask, rule="released")
+    found = None if position is None else (position.label, position.near_center)
+    assert found == released_in_plain_words(mask)
+
+
+@pytest.mark.parametrize("width", range(1, 130))
+def test_released_distance_is_strict_for_every_width(width):
+    """Pixels left and right of the centre, at every distance along the row below it."""
+    height, y = 9, 6
+    mask = np.zeros((height, width), bool)
+    for x in range(width):
+        mask[:] = False
+        mask[y, x] = True
+        near = 25 * ((x - width // 2) ** 2 + (y - height // 2) ** 2) < width**2
+        assert locate(mask, rule="released").near_center == near
+
+
+def test_positions_of_many_boxes_are_those_of_each():
+    boxes = np.array([[0, 0, 3, 3], [20, 5, 30, 9], [14, 9, 16, 11]])
+    found = positions(boxes, (20, 30))
+    assert found.center.tolist() == [[1, 1], [24.5, 6.5], [14.5, 9.5]]
+    assert found.near_center.tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "labels"),
+    [
+        ([], ("no mask",)),
+        ([(2, 2, 5, 5)], ("top left", "top left")),
+        ([(2, 2, 5, 5), (30, 30, 33, 33)], ("top left", "bottom right")),
+        ([(2, 2, 5, 5), (30, 2, 33, 5), (30, 30, 33, 33)], ("top left", "bottom right")),
+        # The box ends one pixel late, so this one covers the centre (20, 20).
+        ([(10, 10, 20, 20)], ("top left center", "top left center")),
+        # Two rows make a block: the part on the left comes first, though it begins one row lower.
+        ([(2, 5, 4, 7), (30, 4, 33, 7)], ("top left", "top right")),
+        ([(2, 6, 4, 8), (30, 4, 33, 7)], ("top right", "top left")),
+    ],
+)
+def test_labels_of_two_lesions_by_hand(boxes, labels):
+    mask = np.zeros((40, 40), bool)
+    for box in boxes:
+        mask |= rectangle((40, 40), box)
+    assert component_labels(mask) == labels
+
+
 @pytest.mark.data
 def test_released_rule_agrees_with_the_published_labels(real_data):
     file = real_data.parent / "reference" / "cases" / "medpos_labels.json"
@@ -111,6 +174,7 @@ def test_released_rule_agrees_with_the_published_labels(real_data):
         position = locate(mask, rule="released")
         found = ("no mask", False) if position is None else (position.label, position.near_center)
         assert found == (case["label"], case["near"]), case["tag"]
+        assert component_labels(mask) == tuple(case["component_labels"]), case["tag"]
         if position is not None:
             x0, y0, x1, y1 = case["bbox_inclusive"]
             assert position.box == (x0, y0, x1 + 1, y1 + 1)
