@@ -44,7 +44,7 @@ class AnswerList(QListWidget):
         if item is None:
             item = self._new(answer_id, colour, can_hide)
         item.setText(text)
-        item.setToolTip(html.escape(text).replace("\n", "<br>"))
+        item.setToolTip(html.escape(text, quote=False).replace("\n", "<br>"))
         self.blockSignals(False)
 
     def _new(self, answer_id: str, colour: tuple[float, float, float], can_hide: bool) -> QListWidgetItem:
