@@ -25,7 +25,7 @@ class Facts:
     result plane, pixels. spacing: (row, column) mm. area_px: pixels of the region on this slice.
     brightness: the region against the tissue around it. neighbours: phrases that follow a verb, such
     as "to the left of the liver", nearest first. patient_side: "left", "right", "midline" or "".
-    patient_place: words of patient space, such as "towards the back of the body". function,
+    patient_place: words of patient space, such as "in the back third of the body". function,
     description, place: in place of the vocabulary's phrases.
     """
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
+from napari_medreason.core.question_words import word_list
 from napari_medreason.core.template_words import article_for
 
 _VERBS = {
@@ -14,6 +16,12 @@ _VERBS = {
     "comes": "come", "begins": "begin", "ends": "end", "fits": "fit", "stretches": "stretch",
 }  # fmt: skip
 _ONE, _MANY = "|".join(_VERBS), "|".join(_VERBS.values())
+_HELPERS = word_list(
+    "do does did can could will would shall should may might must let see make makes have that"
+)
+_PREPOSITIONS = word_list("of around for to as with in on at by from near beside about called named")
+_ASKING_WORDS = "where|whereabouts|how|why|when|which|and|this|these"
+_INVERTING = "Outlined|Marked|Found|Drawn|Measured|Seen|Shown|Placed|Built|Under|On|Behind|At|In|Here|There"
 _ASKING = {True: "is|was|has|does", False: "are|were|have|do"}
 
 _SIMPLE = (
@@ -22,7 +30,7 @@ _SIMPLE = (
     (re.compile(r"\s[,.;:?!]"), "a space before a punctuation mark"),
     (re.compile(r"[,;:]{2}|\.\.|\?\?|[,;:][.?]"), "two punctuation marks in a row"),
     (re.compile(r"[,.;:?!](?=[A-Za-z])"), "no space after a punctuation mark"),
-    (re.compile(r"\bthere (?:is|was) (?:two|three|several|many|both)\b", re.I), "'there is' before a plural"),
+    (re.compile(r"(?:^|[.?!,;] )there (?:is|was) (?:two|many|both)\b", re.I), "there is, then a plural"),
     (re.compile(r"\b(?:this|that) (?:structures|findings|regions|areas)\b", re.I), "'this' with a plural"),
     (re.compile(r"\bthese (?:structure|finding|region|area|part)\b", re.I), "'these' with a singular"),
 )  # fmt: skip
@@ -60,18 +68,32 @@ def number_faults(text: str, phrases: tuple[str, ...], *, plural: bool) -> tuple
 
     phrases: wordings of the structure as the slots gave them. plural: whether they take a plural verb.
     """
-    names = "|".join(re.escape(phrase) for phrase in sorted(phrases, key=len, reverse=True) if phrase)
-    if not names:
+    phrases = tuple(sorted(filter(None, phrases), key=len, reverse=True))
+    if not phrases:
         return ()
-    wrong = _ONE if plural else _MANY
-    after = re.search(rf"\b(?:{names}) (?:also |then |mostly )?({wrong})\b", text, re.I)
-    before = re.search(rf"\b({_ASKING[plural]}) (?:{names})\b", text, re.I)
-    faults = [
-        f"'{match[1]}' does not agree with the structure's number" for match in (after, before) if match
-    ]
-    if plural and re.search(rf"\b(?:{names})\b.*\b(?:it|its)\b", text, re.I):
+    after, asking, inverted, then_it = _number_patterns(phrases, plural)
+    # "Where does the liver lie", "you have the liver" and "the edge of the lungs is" are right as they are.
+    right = _PREPOSITIONS if plural else _PREPOSITIONS | _HELPERS
+    found = [match[2] for match in after.finditer(text) if (match[1] or "").lower() not in right]
+    found += [*asking.findall(text), *(inverted.findall(text) if plural else ())]
+    faults = [f"'{verb}' does not agree with the structure's number" for verb in found]
+    if plural and then_it.search(text):
         faults.append("'it' after a plural structure; write {it}, {them} or {its}")
     return tuple(faults)
+
+
+@lru_cache(maxsize=512)
+def _number_patterns(phrases: tuple[str, ...], plural: bool) -> tuple[re.Pattern[str], ...]:
+    names = "|".join(map(re.escape, phrases))
+    wrong = _ONE if plural else _MANY
+    return (
+        re.compile(rf"(?:\b(\w+) )?\b(?:{names}) (?:also |then |mostly )?({wrong})\b", re.I),
+        re.compile(rf"(?:^|[.?!:] |\b(?:{_ASKING_WORDS}) )({_ASKING[plural]}) (?:{names})\b", re.I),
+        re.compile(
+            rf"(?:^|[.?!:] )(?:{_INVERTING})\b[^.?!,;:]*(?<! it)(?<! this)(?<! that) (is|was) (?:{names})\b"
+        ),
+        re.compile(rf"\b(?:{names})\b.*\b(?:it|its)\b", re.I),
+    )
 
 
 def diagnostic_words(text: str) -> tuple[str, ...]:

@@ -62,5 +62,5 @@ def _complete(item: Structure, kind: str) -> Facts:
         brightness="brighter",
         neighbours=("to the right of the next structure",),
         patient_side="left",
-        patient_place="towards the back of the body",
+        patient_place="in the back third of the body",
     )

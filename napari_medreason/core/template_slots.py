@@ -93,7 +93,7 @@ _ALL = (
     Slot("neighbour", "place against the nearest other label, with a preposition", "other labels",
          "below the liver", "", lambda facts: facts.neighbours[0] if facts.neighbours else ""),
     Slot("shape", "outline, follows \"is\"", _MASK, "compact and rounded", "", words.shape_words),
-    Slot("extent", "width and height", "mask and pixel spacing", "42 mm wide and 30 mm high", "",
+    Slot("extent", "width and height", "mask and pixel spacing", "42 by 30 mm", "",
          words.extent_words),
     Slot("share", "share of the image", _MASK, "about 3 % of the image", "", words.share_words),
     Slot("size", "small, medium-sized or large", _MASK, "small", "", words.size_words),

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from napari_medreason.core.question_words import split as words_of
 from napari_medreason.core.templates import TEXTS, Template, latest
@@ -24,6 +25,7 @@ class SharedWording:
     text: str
 
 
+@lru_cache(maxsize=16384)
 def wording(text: str) -> str:
     """A text without case, accents, punctuation, plural endings and spelling habits; slots stay words."""
     return " ".join(word.form for word in words_of(_SLOT.sub(_slot_word, text)))

@@ -10,9 +10,7 @@ from napari_medreason.core.template_facts import Facts
 
 _SAID_AS_LETTERS = re.compile(r"[A-Z]{2,}\b|X-")
 _LETTERS_WITH_AN = "AEFHILMNORSX"
-_PREPOSITIONS = word_list(
-    "inside below above beneath around between behind in across anywhere everywhere beside deep"
-)
+_PREPOSITIONS = word_list("inside below above beneath around between behind in across beside deep")
 _AT = word_list("back front sides top bottom base edge tip root outer border end")
 _ON = ("surface", "side", "inner surface", "outer surface", "inner side", "outer side", "upper side")
 _IMAGE_NAMES = {"CT": "CT", "MR": "MR", "US": "ultrasound", "DX": "X-ray", "MG": "mammography", "OPT": "OCT"}
@@ -66,8 +64,11 @@ def where_words(facts: Facts) -> str:
 
 
 def lies_words(place: str) -> str:
-    """A place of the vocabulary with its preposition: "at the back of the abdomen, beside the spine"."""
-    if not place:
+    """A place of the vocabulary with its preposition: "at the back of the abdomen, beside the spine".
+
+    "" for "anywhere in the body", which places nothing.
+    """
+    if not place or place.startswith(("anywhere", "everywhere")):
         return ""
     first = place.split()[0].rstrip(",")
     if first in _PREPOSITIONS:
@@ -105,11 +106,11 @@ def shape_words(facts: Facts) -> str:
 
 
 def extent_words(facts: Facts) -> str:
-    """Width and height of the box: "42 mm wide and 30 mm high"."""
+    """Width and height of the box: "42 by 30 mm"."""
     if facts.size_mm is None:
         return ""
     width, height = (f"{size:.0f}" if size >= 10 else f"{size:.1f}" for size in facts.size_mm)
-    return f"{width} mm wide and {height} mm high"
+    return f"{width} by {height} mm"
 
 
 def share_words(facts: Facts) -> str:
