@@ -41,6 +41,14 @@ _DRAWN: dict[int, tuple[str, str]] = {
     31: ("hip_bone", "right"),
     32: ("sacrum", ""),
     33: ("gallbladder", ""),
+    34: ("inferior_vena_cava", ""),
+    36: ("pancreas", ""),
+    37: ("erector_spinae", "left"),
+    38: ("erector_spinae", "right"),
+    39: ("iliopsoas", "left"),
+    40: ("iliopsoas", "right"),
+    41: ("gluteal_muscles", "left"),
+    42: ("gluteal_muscles", "right"),
 }
 LABELLING: Labelling = {**TRUNK, **_DRAWN}
 """Values of `annotate`: those of the CT's own mask, then the drawn ones."""
@@ -144,13 +152,13 @@ def annotate(
     _put_bones(labels, ndimage.gaussian_filter(clipped, 0.4), annotations)
     smooth = ndimage.gaussian_filter(clipped, 0.7)
     for outline in annotations.outlines:
-        box, within = _box(outline.polygons, grid)
+        box, within = box_around(outline.polygons, grid)
         part = labels[within]
         part[_settled(outline, smooth[within], part == 0, box)] = outline.value
     return labels
 
 
-def _box(polygons: Polygons, grid: Grid) -> tuple[Grid, tuple[slice, slice, slice]]:
+def box_around(polygons: Polygons, grid: Grid) -> tuple[Grid, tuple[slice, slice, slice]]:
     """The part of the grid around a structure's polygons, and where it lies."""
     corners = [(*corner, z) for z, shapes in polygons.items() for shape in shapes for corner in shape]
     ends = (np.array([np.min(corners, 0), np.max(corners, 0)]) - grid.first) / grid.spacing
@@ -203,12 +211,12 @@ def _settled(outline: Outline, smooth: NDArray[np.float32], free: Mask, grid: Gr
 def _put_bones(labels: NDArray[np.uint8], smooth: NDArray[np.float32], annotations: Annotations) -> None:
     """Write vertebrae, sacrum, hip bones, ribs and the spinal canal into free voxels of the labels."""
     grid, rules = annotations.grid, annotations.bones
-    canal_box, canal_within = _box(annotations.regions["spinal_canal"], grid)
+    canal_box, canal_within = box_around(annotations.regions["spinal_canal"], grid)
     canal = np.zeros(grid.shape, bool)
     canal[canal_within] = stacked(annotations.regions["spinal_canal"], canal_box)
     bone = (smooth > rules.threshold) & (labels == 0) & ~canal
     for name, value in (("vertebra", 26), ("sacrum", 32)):
-        box, within = _box(annotations.regions[name], grid)
+        box, within = box_around(annotations.regions[name], grid)
         region = stacked(annotations.regions[name], box)
         solid = _filled_slices(ndimage.binary_closing(bone[within] & region, _plane_cross(), iterations=2))
         part = labels[within]
@@ -234,7 +242,7 @@ def _put_ribs(labels: NDArray[np.uint8], bone: Mask, annotations: Annotations) -
     start = round(grid.index(rules.ribs_above, 2))
     bone = bone.copy()
     for name in ("sternum", "shoulder_left", "shoulder_right"):
-        box, within = _box(annotations.regions[name], grid)
+        box, within = box_around(annotations.regions[name], grid)
         bone[within] &= ~stacked(annotations.regions[name], box)
     bone = large_parts(bone[..., start:], rules.smallest_rib_ml, grid)
     lungs = np.isin(labels[..., start:], LUNGS)
