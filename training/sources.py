@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from napari_medreason.models.embedded.structures import BODY_CT, BRAIN_MR
 
+from .annotated_trunk import LABELLING, annotate, read_annotations
 from .atlas import abdomen_atlas
 from .phantoms import Phantom
 from .volumes import (
@@ -24,7 +25,6 @@ from .volumes import (
     RIGHT,
     TOTAL,
     TOTAL_MR,
-    TRUNK,
     LabelledVolume,
     LabelMaps,
     body_volume,
@@ -75,9 +75,12 @@ def _example_ct(folder: Path) -> LabelledVolume:
 
 def _trunk_ct(folder: Path) -> LabelledVolume:
     voxels, spacing = load_lps(folder / "tcia_cervical_ct" / "cc_ct.nii.gz")
-    labels, _ = load_lps(folder / "tcia_cervical_ct" / "cc_ct_mask.nii.gz")
-    known = {name for name, _ in TRUNK.values()}
-    return body_volume("trunk_ct", voxels, labels, spacing=spacing, labelling=TRUNK, known=known, weight=0.2)
+    given, _ = load_lps(folder / "tcia_cervical_ct" / "cc_ct_mask.nii.gz")
+    labels = annotate(voxels, given, read_annotations())
+    known = {name for name, _ in LABELLING.values()}
+    return body_volume(
+        "trunk_ct", voxels, labels, spacing=spacing, labelling=LABELLING, known=known, weight=0.4
+    )
 
 
 def _abdomen_mr_as_ct(folder: Path) -> LabelledVolume:
