@@ -13,11 +13,11 @@ from napari_medreason.layers.answers import (
     to_data,
     to_plane,
 )
+from napari_medreason.layers.recognise import LayerLike, study_of
 from napari_medreason.layers.study import (
     METADATA_KEY,
     DisplayedPlane,
     LayerDataTuple,
-    LayerLike,
     StudyRef,
     display_array,
     displayed_plane,
@@ -25,7 +25,6 @@ from napari_medreason.layers.study import (
     plane_of,
     slice_index,
     stored_array,
-    study_of,
 )
 
 __all__ = [

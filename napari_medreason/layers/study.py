@@ -12,10 +12,10 @@ orientation is unknown, the axes are the stored (k, j, i). A 4D study has its fr
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -43,7 +43,7 @@ class StudyRef:
     shape_kji, affine: of one frame of the volume, see core.volume. axes_kji: for each of the three
     display axes, the axis of the (k, j, i) array shown there; flipped: whether it runs backwards.
     layer_ndim: 2 for a flat picture, 3, or 4 with frames in front. scale, translate: of the layer.
-    content: tells the voxels of our layer from others of the same shape, see `_content`.
+    content: tells the voxels of our layer from others of the same shape, see `content_of`.
     """
 
     id: str
@@ -83,23 +83,12 @@ class DisplayedPlane:
     frame: int | None = None
 
 
-class LayerLike(Protocol):
-    """The part of a napari image layer that is read here."""
-
-    data: Any
-    ndim: int
-    metadata: Mapping[str, Any]
-    scale: Any
-    translate: Any
-    rotate: Any
-    shear: Any
-    affine: Any
-    units: Any
-    axis_labels: Any
-    name: str
-
-
 _studies: weakref.WeakValueDictionary[str, StudyRef] = weakref.WeakValueDictionary()
+
+
+def is_ours(study: StudyRef) -> bool:
+    """Whether this process made the study and a layer, or a note about one, still holds it."""
+    return _studies.get(study.id) == study
 
 
 def display_array(voxels: NDArray[np.generic], study: StudyRef) -> NDArray[np.generic]:
@@ -127,7 +116,7 @@ def image_layer(volume: Volume) -> LayerDataTuple:
     window = default_window(volume)
     study = _study_of_volume(volume)
     data = display_array(volume.voxels, study)
-    study = replace(study, content=_content(data))
+    study = replace(study, content=content_of(data))
     _studies[study.id] = study
     labels, unit = _labels_and_unit(study)
     frames = study.layer_ndim - 3
@@ -192,36 +181,7 @@ def _display_axes(volume: Volume) -> tuple[tuple[int, int, int], tuple[bool, boo
     )
 
 
-def study_of(layer: LayerLike) -> StudyRef:
-    """The study of an image layer; of unknown orientation unless we made the layer and it is unchanged.
-
-    Metadata alone is not trusted: other programs copy it, and data or transform may have been
-    changed since. QuestionError when the layer can't be asked about.
-    """
-    note = layer.metadata.get(METADATA_KEY)
-    claimed = note.get("study") if isinstance(note, Mapping) else None
-    if isinstance(claimed, StudyRef) and _studies.get(claimed.id) == claimed and _fits(layer, claimed):
-        return claimed
-    return _foreign_study(layer)
-
-
-def _fits(layer: LayerLike, study: StudyRef) -> bool:
-    shape = tuple(int(size) for size in layer.data.shape)
-    if layer.ndim != study.layer_ndim or shape[-3:] != study.display_shape:
-        return False
-    if _content(layer.data) != study.content:
-        return False
-    affine = np.asarray(layer.affine)
-    return (
-        np.allclose(layer.scale, study.scale)
-        and np.allclose(layer.translate, study.translate)
-        and np.allclose(layer.rotate, np.eye(study.layer_ndim))
-        and np.allclose(layer.shear, 0)
-        and np.allclose(affine, np.eye(affine.shape[0]))
-    )
-
-
-def _content(data: Any) -> str:
+def content_of(data: Any) -> str:
     """What stays the same in a copy of an array and not in a flipped or filtered one.
 
     The hash of a few thousand voxels at fixed places that no flip maps onto each other; for arrays
@@ -232,41 +192,6 @@ def _content(data: Any) -> str:
     places = np.random.default_rng(0).integers(0, data.shape, size=(_CONTENT_VOXELS, data.ndim))
     voxels = np.ascontiguousarray(data[tuple(places.T)])
     return sha256(voxels.tobytes() + str((voxels.dtype, data.shape)).encode()).hexdigest()
-
-
-def _foreign_study(layer: LayerLike) -> StudyRef:
-    shape = tuple(int(size) for size in layer.data.shape)
-    if layer.ndim not in (2, 3, 4) or len(shape) != layer.ndim:
-        raise QuestionError(
-            f"layer “{layer.name}” has shape {shape}; a grey image with 2, 3 or 4 axes is accepted, "
-            "please split colours and further axes into layers of their own"
-        )
-    k, j, i = (1, *shape)[-3:]
-    scale = tuple(abs(float(value)) or 1.0 for value in layer.scale)
-    unit_mm = [_millimetres(unit) for unit in layer.units]
-    spacing = ((1.0, *scale)[-3:], (1.0, *unit_mm)[-3:])
-    spacing_kji = [size * (mm or 1.0) for size, mm in zip(*spacing, strict=True)]
-    affine = np.diag([*spacing_kji[::-1], 1.0])
-    return StudyRef(
-        id=f"layer-{layer.name}",
-        shape_kji=(k, j, i),
-        affine=tuple(tuple(float(value) for value in row) for row in affine),
-        axes_kji=(0, 1, 2),
-        flipped=(False, False, False),
-        layer_ndim=layer.ndim,
-        scale=scale,
-        translate=tuple(float(value) for value in layer.translate),
-        name=layer.name,
-        orientation_known=False,
-        calibrated=all(mm is not None for mm in unit_mm[-2:]),
-    )
-
-
-def _millimetres(unit: Any) -> float | None:
-    """Millimetres in one unit of length; None for pixels and what is no length."""
-    name = str(unit)
-    known = {"millimeter": 1.0, "micrometer": 1e-3, "micron": 1e-3, "nanometer": 1e-6, "meter": 1e3}
-    return {**known, "centimeter": 10.0}.get(name)
 
 
 def displayed_plane(
