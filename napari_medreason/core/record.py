@@ -25,7 +25,7 @@ SYSTEMS: tuple[System, ...] = ("medpos", "mlmr-sd", "u-mrg")
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 ReviewState = Literal["waiting for review", "accepted", "rejected"]
-Approach = Literal["position", "attribute", "location", "reasoning"]
+Approach = Literal["position", "attribute", "location", "reasoning", "unstated"]
 Length = Literal["", "short", "long"]
 
 

@@ -89,7 +89,7 @@ def load(case: Case) -> LoadedCase:
         from .importers.dicom_seg import load_segmentation
 
         return load_segmentation(case)
-    volume = _image(case)
+    volume = read_image(case) if case.image else None
     labels = []
     for file in case.masks:
         mask = _read(case, file.path)
@@ -110,9 +110,8 @@ SEGMENTATION_SUFFIX = "#seg"
 """Marks the path of a DICOM segmentation object in `MaskFile.path`."""
 
 
-def _image(case: Case) -> Volume | None:
-    if not case.image:
-        return None
+def read_image(case: Case) -> Volume:
+    """The image of a case, 3D; CaseError when it can't be read."""
     if case.image.lower().endswith(PICTURES):
         return _picture(case.root / case.image, case.modality)
     try:

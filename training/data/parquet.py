@@ -14,7 +14,7 @@ from napari_medreason.errors import DataSetError
 
 def write_parquet(path: Path, records: Iterable[Record]) -> None:
     """One row per record: the columns people filter by, and the whole record as JSON in `record`."""
-    datasets = _library()
+    datasets = library()
     rows = [_row(record) for record in records]
     with io.replace_file(path) as temporary:
         datasets.Dataset.from_list(rows).to_parquet(str(temporary))
@@ -24,7 +24,7 @@ def read_parquet(path: Path) -> Iterator[Record]:
     """The records of a file that `write_parquet` wrote; DataSetError for another table."""
     import pyarrow.parquet
 
-    _library()
+    library()
     try:
         table = pyarrow.parquet.read_table(path, columns=["record"])
     except (OSError, ValueError, KeyError) as error:
@@ -57,7 +57,8 @@ def _row(record: Record) -> dict[str, Any]:
     }
 
 
-def _library() -> Any:
+def library() -> Any:
+    """The datasets library; DataSetError when it is not installed."""
     try:
         import datasets
     except ImportError as error:

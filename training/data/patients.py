@@ -29,9 +29,12 @@ def pseudonym(case: Case, key: bytes) -> str:
     Keys that come from DICOM headers are digested with the installation's secret, so that nobody can
     find a patient number by trying all of them; keys from file names are in the image path anyway.
     """
-    text = f"{case.source}\0{case.patient}".encode()
-    secret = key if case.identifying else b"medreason"
-    return "p-" + hmac.new(secret, text, sha256).hexdigest()[:_LENGTH]
+    return pseudonym_of(case.source, case.patient, key if case.identifying else b"medreason")
+
+
+def pseudonym_of(source: str, patient: str, secret: bytes = b"medreason") -> str:
+    """A pseudonym from a patient key that is no secret, such as a part of a public file name."""
+    return "p-" + hmac.new(secret, f"{source}\0{patient}".encode(), sha256).hexdigest()[:_LENGTH]
 
 
 def installation_key() -> bytes:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io as memory
 from collections.abc import Sequence
-
-import numpy as np
-from PIL import Image
 
 from napari_medreason.core.plane import cut
 from napari_medreason.core.template_slots import render
 from napari_medreason.core.volume import default_window
 
 from .cases import LoadedCase
+from .pictures import grey, png_bytes
 from .targets import Target
 
 _MOST_OTHERS = 12
@@ -57,7 +54,4 @@ def picture(loaded: LoadedCase, target: Target) -> bytes | None:
         return None
     window = default_window(loaded.volume)
     plane = cut(loaded.volume, target.image.axis, target.image.index, window)
-    scaled = (np.nan_to_num(plane.image, nan=window.low) - window.low) / (window.high - window.low)
-    with memory.BytesIO() as file:
-        Image.fromarray((np.clip(scaled, 0, 1) * 255).astype(np.uint8)).save(file, "PNG")
-        return file.getvalue()
+    return png_bytes(grey(plane.image, window))
