@@ -180,6 +180,7 @@ class ViewerLayers:
         with group.watcher.paused():
             _draw_box(group.box, corners)
             group.points.data = layers.to_data(points, study, displayed)
+            group.points.features["number"] = np.arange(1, len(points) + 1)
         self.show_mask(answer)
 
     def has_layers(self, answer_id: str) -> bool:

@@ -175,6 +175,7 @@ def test_deleted_points_come_back_with_undo_and_go_with_redo(dock, qtbot):
     for _ in range(2):
         qtbot.mouseClick(dock.view.undo_button, Qt.MouseButton.LeftButton)
         np.testing.assert_array_equal(points.data, before)
+        assert points.features["number"].tolist() == [1, 2]
         qtbot.mouseClick(dock.view.redo_button, Qt.MouseButton.LeftButton)
         assert len(points.data) == 0
         np.testing.assert_array_equal(mask.data, redrawn)
