@@ -4,6 +4,11 @@ The outlines were drawn by this project on the pictures, without a radiologist's
 good enough to teach a small model, and no reference to measure one against. Each structure is a stack
 of polygons in LPS mm; shape-based interpolation fills the slices between, and the grey values settle
 the edge. Outlines are generous where fat, air or lung lies outside, exact where another organ does.
+
+Not drawn, as it could not be done well enough: oesophagus, colon, adrenal glands, portal vein. Known
+gaps: the inferior vena cava behind the liver (the CT's mask calls it liver), the aortic root (in the
+heart), back muscles above the first rib, costal cartilage. Least certain: pancreatic head, the edge of
+the vena cava towards the duodenum, rib necks beside the transverse processes.
 """
 
 from __future__ import annotations
