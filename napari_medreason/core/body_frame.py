@@ -51,19 +51,17 @@ class BodyFrame:
     depth: NDArray[np.float64] | None = None
     affine: Affine | None = None
 
-    def at(self, level_s: float) -> tuple[float, float, float, float]:
-        """L of the midline, width, front and back at a level S, between levels by linear interpolation."""
+    def at(self, level_s: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """L of the midline, width, front and back at levels S (n,); linear between the known levels."""
         columns = (self.middle, self.width, self.front, self.back)
-        middle, width, front, back = (float(np.interp(level_s, self.levels, column)) for column in columns)
-        return middle, width, front, back
+        return tuple(np.asarray(np.interp(level_s, self.levels, column)) for column in columns)
 
-    def depth_mm(self, point_lps: NDArray[np.float64]) -> float | None:
-        """Distance from a point to the body surface, 0 outside; None for a field of view."""
+    def depth_mm(self, points_lps: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Distance of (n, 3) points to the body surface, 0 outside; None for a field of view."""
         if self.depth is None or self.affine is None:
             return None
-        index = np.linalg.solve(self.affine[:3, :3], point_lps - self.affine[:3, 3])
-        sample = scipy.ndimage.map_coordinates(self.depth, index[:, None], order=1, mode="nearest")
-        return float(sample[0])
+        index = np.linalg.solve(self.affine[:3, :3], (points_lps - self.affine[:3, 3]).T)
+        return np.asarray(scipy.ndimage.map_coordinates(self.depth, index, order=1, mode="nearest"))
 
 
 def field_of_view(volume: Volume) -> BodyFrame:

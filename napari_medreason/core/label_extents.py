@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_medreason.core.geometry import index_to_lps
 from napari_medreason.core.patient_position import PatientPosition, position_in
-from napari_medreason.core.plane import plane_grid
 from napari_medreason.core.regions import RegionTable
 from napari_medreason.core.runs import first_of_each
 
@@ -40,9 +38,9 @@ class LabelExtent:
 def label_extents(table: RegionTable) -> tuple[LabelExtent, ...]:
     """The extents of all labels of a table, by ascending label."""
     bounds = np.append(first_of_each(table.label), len(table))
-    lower, upper, center = _boxes_lps(table)
+    boxes = table.boxes_lps()
     return tuple(
-        _extent(table, slice(first, end), (lower, upper, center))
+        _extent(table, slice(first, end), boxes)
         for first, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
     )
 
@@ -50,28 +48,14 @@ def label_extents(table: RegionTable) -> tuple[LabelExtent, ...]:
 _Points = NDArray[np.float64]
 
 
-def _boxes_lps(table: RegionTable) -> tuple[_Points, _Points, _Points]:
-    """Lowest and highest corner of the box of each region, one slice thick, and its centre of mass, in mm."""
-    grid, affine = plane_grid(table.geometry, table.settings.axis, 0), table.geometry.affine
-    normal = 1 - np.abs(grid.step_x_ijk) - np.abs(grid.step_y_ijk)
-    along = table.slice[:, None] * normal
-    box = table.box_plane
-    middle = grid.index_ijk((box[:, :2] + box[:, 2:] - 1) / 2) + along
-    size = (box[:, 2] - box[:, 0])[:, None] * np.abs(grid.step_x_ijk)
-    size = size + (box[:, 3] - box[:, 1])[:, None] * np.abs(grid.step_y_ijk) + normal
-    half = size @ np.abs(affine[:3, :3]).T / 2
-    center = index_to_lps(middle, affine)
-    centroid = index_to_lps(grid.index_ijk(table.centroid_plane) + along, affine)
-    return center - half, center + half, centroid
-
-
 def _extent(table: RegionTable, rows: slice, boxes: tuple[_Points, _Points, _Points]) -> LabelExtent:
     slices, area = table.slice[rows], table.area_px[rows]
     per_slice = np.bincount(slices, weights=area)
     voxels = int(area.sum())
     voxel_mm3 = abs(float(np.linalg.det(table.geometry.affine[:3, :3])))
-    lower, upper = (np.round(edge, 4) for edge in (boxes[0][rows].min(axis=0), boxes[1][rows].max(axis=0)))
-    center = (boxes[2][rows] * area[:, None]).sum(axis=0) / voxels
+    centroid, middle, half = (values[rows] for values in boxes)
+    lower, upper = np.round((middle - half).min(axis=0), 4), np.round((middle + half).max(axis=0), 4)
+    center = (centroid * area[:, None]).sum(axis=0) / voxels
     known = table.body is not None and table.spacing_known
     return LabelExtent(
         label=int(table.label[rows.start]),

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_medreason.core.body_frame import BodyFrame, Reference, field_of_view
-from napari_medreason.core.geometry import Affine, index_to_lps
-from napari_medreason.core.plane import PlaneGrid
+from napari_medreason.core.geometry import index_to_lps
 from napari_medreason.core.volume import Volume
 
 Side = Literal["left", "right", "midline"]
@@ -28,6 +27,7 @@ UNKNOWN_ORIENTATION = (
 MIDLINE_SHARE = 0.025
 """Centres nearer to the midline than this share of the body's width are on no side."""
 _TENTH_MICROMETRE = 4
+_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -84,49 +84,33 @@ def patient_position(
     return position_in(center, half, body or field_of_view(geometry))
 
 
-def region_position(
-    grid: PlaneGrid,
-    affine: Affine,
-    box_plane: NDArray[np.int64],
-    centroid_plane: NDArray[np.float64],
-    body: BodyFrame,
-) -> PatientPosition:
-    """Position of a region of a plane, from its half-open box (x0, y0, x1, y1) and its centre of mass."""
-    center = index_to_lps(grid.index_ijk(centroid_plane), affine)
-    return position_in(center, half_extent(grid, affine, box_plane), body)
-
-
-def half_extent(grid: PlaneGrid, affine: Affine, box_plane: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Half the extent along L, P and S in mm of a box in a plane, one slice thick."""
-    width, height = box_plane[2] - box_plane[0], box_plane[3] - box_plane[1]
-    along_x, along_y = np.abs(grid.step_x_ijk), np.abs(grid.step_y_ijk)
-    voxels = width * along_x + height * along_y + (1 - along_x - along_y)
-    return np.asarray(np.abs(affine[:3, :3]) @ voxels / 2)
-
-
 def position_in(center_lps: ArrayLike, half_lps: ArrayLike, body: BodyFrame) -> PatientPosition:
     """Position of what has this centre and these half extents along L, P and S, in mm."""
-    center, half = _rounded(center_lps), _rounded(half_lps)
-    middle, width, front, back = body.at(float(center[2]))
-    left = round(float(center[0]) - middle, _TENTH_MICROMETRE)
-    level = _share(float(center[2]), body.bottom, body.top)
-    depth = _share(float(center[1]), front, back)
-    off = max(MIDLINE_SHARE * width, float(half[0]) / 2)
-    return PatientPosition(
-        side="midline" if abs(left) <= off else ("left" if left > 0 else "right"),
-        crosses_midline=bool(abs(left) < half[0]),
-        anterior_posterior=_third(
-            depth, ("anterior", "middle", "posterior"), fills=_fills(half[1], front, back)
+    return positions_in([center_lps], [half_lps], body)[0]
+
+
+def positions_in(centers_lps: ArrayLike, halves_lps: ArrayLike, body: BodyFrame) -> list[PatientPosition]:
+    """Positions of many at once: (n, 3) centres and half extents along L, P and S, in mm."""
+    centers, halves = _rounded(centers_lps), _rounded(halves_lps)
+    middle, width, front, back = body.at(centers[:, 2])
+    left = _rounded(centers[:, 0] - middle)
+    off = np.maximum(MIDLINE_SHARE * width, halves[:, 0] / 2)
+    side = np.where(np.abs(left) <= off, "midline", np.where(left > 0, "left", "right"))
+    depth, level = _shares(centers[:, 1], front, back), _shares(centers[:, 2], body.bottom, body.top)
+    surface = body.depth_mm(centers)
+    columns = (
+        side.tolist(),
+        (np.abs(left) < halves[:, 0]).tolist(),
+        _thirds(depth, ("anterior", "middle", "posterior"), fills=_fills(halves[:, 1], back - front)),
+        _thirds(
+            level, ("inferior", "middle", "superior"), fills=_fills(halves[:, 2], body.top - body.bottom)
         ),
-        superior_inferior=_third(
-            level, ("inferior", "middle", "superior"), fills=_fills(half[2], body.bottom, body.top)
-        ),
-        level=level,
-        midline_mm=abs(left),
-        surface_mm=body.depth_mm(center),
-        center_lps=(float(center[0]), float(center[1]), float(center[2])),
-        reference=body.reference,
+        level.tolist(),
+        np.abs(left).tolist(),
+        [None] * len(centers) if surface is None else surface.tolist(),
+        [tuple(center) for center in centers.tolist()],
     )
+    return [PatientPosition(*values, body.reference) for values in zip(*columns, strict=True)]
 
 
 def _rounded(values: ArrayLike) -> NDArray[np.float64]:
@@ -134,19 +118,20 @@ def _rounded(values: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(np.round(np.asarray(values, np.float64), _TENTH_MICROMETRE) + 0.0, np.float64)
 
 
-def _share(value: float, low: float, high: float) -> float:
-    """Where a value lies between low (0) and high (1), kept inside."""
-    return min(1.0, max(0.0, round((value - low) / (high - low), 6)))
+def _shares(values: _Floats, low: _Floats | float, high: _Floats | float) -> _Floats:
+    """Where values lie between low (0) and high (1), kept inside."""
+    shares = (values - low) / (high - low)
+    return np.asarray(np.clip(np.round(shares, 6), 0.0, 1.0), np.float64)
 
 
-def _fills(half: float, low: float, high: float) -> bool:
-    return bool(2 * half >= high - low - 1e-3)
+def _fills(halves: _Floats, extents: _Floats | float) -> NDArray[np.bool_]:
+    return np.asarray(2 * halves >= extents - 1e-3)
 
 
-def _third(share: float, words: tuple[Any, Any, Any], *, fills: bool) -> Any:
-    """The word for the third; borders belong to the middle from both sides."""
-    if fills:
-        return None
-    if abs(round(share - 0.5, 6)) <= 0.166667:
-        return words[1]
-    return words[0] if share < 0.5 else words[2]
+def _thirds(
+    shares: NDArray[np.float64], words: tuple[str, str, str], *, fills: NDArray[np.bool_]
+) -> list[Any]:
+    """The word for the third, None where all is filled; borders belong to the middle from both sides."""
+    central = np.abs(np.round(shares - 0.5, 6)) <= 0.166667
+    third = np.where(central, 1, np.where(shares < 0.5, 0, 2))
+    return [None if full else words[n] for full, n in zip(fills.tolist(), third.tolist(), strict=True)]

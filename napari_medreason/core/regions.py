@@ -5,24 +5,28 @@ See core.region_columns for what a region is and for the columns of the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_medreason.core.body_frame import BodyFrame, field_of_view
+from napari_medreason.core.geometry import index_to_lps
 from napari_medreason.core.medpos import LABELS, QUADRANTS, Rule
 from napari_medreason.core.patient_position import (
     UNKNOWN_ORIENTATION,
     PatientPosition,
-    region_position,
+    positions_in,
 )
 from napari_medreason.core.plane import Axis, PlaneGrid, plane_grid, plane_stack, slice_count
 from napari_medreason.core.region_columns import Components, RegionColumns, RegionSettings, columns, merged
 from napari_medreason.core.volume import Volume
 from napari_medreason.errors import LabelMapError, QuestionError
+
+Rows = slice | NDArray[np.integer] | NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +42,20 @@ class RegionTable(RegionColumns):
     spacing_known: bool
     body: BodyFrame | None
 
+    @cached_property
+    def _first_grid(self) -> PlaneGrid:
+        return plane_grid(self.geometry, self.settings.axis, 0)
+
+    @property
+    def pixel_mm2(self) -> float:
+        """Area of a pixel, NaN when its size is unknown."""
+        rows, columns = self._first_grid.spacing
+        return rows * columns if self.spacing_known else float("nan")
+
     @property
     def area_mm2(self) -> NDArray[np.float64]:
         """Area of each region in mm², NaN when the pixel size is unknown."""
-        rows, columns = plane_grid(self.geometry, self.settings.axis, 0).spacing
-        return np.asarray(self.area_px * (rows * columns if self.spacing_known else np.nan))
+        return np.asarray(self.area_px * self.pixel_mm2)
 
     @property
     def withheld(self) -> str:
@@ -59,19 +72,53 @@ class RegionTable(RegionColumns):
 
     def grid(self, row: int) -> PlaneGrid:
         """The plane in which a region lies."""
-        return plane_grid(self.geometry, self.settings.axis, int(self.slice[row]))
+        first, index = self._first_grid, int(self.slice[row])
+        i, j, k = first.origin_ijk
+        normal = 1 - np.abs(first.step_x_ijk) - np.abs(first.step_y_ijk)
+        along_i, along_j, along_k = (index * normal).tolist()
+        return replace(first, index=index, origin_ijk=(i + along_i, j + along_j, k + along_k))
+
+    def boxes_lps(
+        self, rows: Rows = slice(None)
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Centre of mass, box centre and half extents of regions along L, P and S in mm, each (n, 3).
+
+        Boxes go to the edges of pixels and are one slice thick.
+        """
+        grid, affine, box = self._first_grid, self.geometry.affine, self.box_plane[rows]
+        along_x, along_y = np.abs(grid.step_x_ijk), np.abs(grid.step_y_ijk)
+        normal = 1 - along_x - along_y
+        offset = self.slice[rows][:, None] * normal
+        size = (box[:, 2:3] - box[:, 0:1]) * along_x + (box[:, 3:4] - box[:, 1:2]) * along_y + normal
+        middle = grid.index_ijk((box[:, :2] + box[:, 2:] - 1) / 2) + offset
+        centroid = grid.index_ijk(self.centroid_plane[rows]) + offset
+        half = size @ np.abs(affine[:3, :3]).T / 2
+        return index_to_lps(centroid, affine), index_to_lps(middle, affine), half
+
+    def patients(self, rows: Rows = slice(None)) -> list[PatientPosition | None]:
+        """Where regions lie in the patient, fast for many; None when `withheld` says why not."""
+        count = len(self.label[rows])
+        if self.body is None:
+            return [None] * count
+        centroid, _, half = self.boxes_lps(rows)
+        return [*positions_in(centroid, half, self.body)]
 
     def patient(self, row: int) -> PatientPosition | None:
-        """Where a region lies in the patient; None when `withheld` says why not."""
-        if self.body is None:
-            return None
-        grid, affine = self.grid(row), self.geometry.affine
-        return region_position(grid, affine, self.box_plane[row], self.centroid_plane[row], self.body)
+        """Where one region lies in the patient."""
+        return self.patients(slice(row, row + 1))[0]
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """All regions as JSON values, see `record`."""
+        for row, patient in enumerate(self.patients()):
+            yield self._record(row, patient)
 
     def record(self, row: int) -> dict[str, Any]:
         """A region as JSON values, in the form that `medreason label` prints."""
-        patient, points = self.patient(row), self.key_points_plane[row]
-        area_mm2 = round(float(self.area_mm2[row]), 2) if self.spacing_known else None
+        return self._record(row, self.patient(row))
+
+    def _record(self, row: int, patient: PatientPosition | None) -> dict[str, Any]:
+        points = self.key_points_plane[row]
+        area_mm2 = round(int(self.area_px[row]) * self.pixel_mm2, 2) if self.spacing_known else None
         return {
             "label": int(self.label[row]),
             "axis": self.settings.axis,

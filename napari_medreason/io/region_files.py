@@ -36,13 +36,13 @@ Lines = Iterator[str]
 
 def jsonl_lines(table: RegionTable, mask: Path) -> Lines:
     """One JSON object per region, as `RegionTable.record` gives it."""
-    for row in range(len(table)):
-        yield json.dumps(table.record(row), ensure_ascii=False) + "\n"
+    for record in table.records():
+        yield json.dumps(record, ensure_ascii=False) + "\n"
 
 
 def csv_lines(table: RegionTable, mask: Path) -> Lines:
     """A header and one line per region with CSV_COLUMNS; cells are empty for what is unknown."""
-    return _quoted(CSV_COLUMNS, (_flat(table, row) for row in range(len(table))))
+    return _quoted(CSV_COLUMNS, (_flat(table, row, record) for row, record in enumerate(table.records())))
 
 
 def medpos_csv_lines(table: RegionTable, mask: Path) -> Lines:
@@ -80,8 +80,7 @@ def _quoted(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Lines:
         buffer.truncate()
 
 
-def _flat(table: RegionTable, row: int) -> list[Any]:
-    record = table.record(row)
+def _flat(table: RegionTable, row: int, record: dict[str, Any]) -> list[Any]:
     points = record["key_points"] or [[None, None], [None, None]]
     patient = record["patient"] or {}
     return [

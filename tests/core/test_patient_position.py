@@ -44,13 +44,13 @@ TRUNK = body_frame(trunk())
 
 def test_the_body_is_found_without_the_table_and_with_the_lung():
     assert TRUNK.reference == "body"
-    middle, width, front, back = TRUNK.at(0.0)
+    middle, width, front, back = (values[0] for values in TRUNK.at(np.array([0.0])))
     assert middle == pytest.approx(AFFINE[0, 3] + 24 * 5, abs=2)
     assert width == pytest.approx(37 * 5, abs=10)
     assert (front, back) == pytest.approx((AFFINE[1, 3] + 7 * 5, AFFINE[1, 3] + 33 * 5), abs=10)
     assert (TRUNK.bottom, TRUNK.top) == (-80, 80)
     lung = AFFINE[:3, 3] + SPACING * (33, 20, 10)
-    assert TRUNK.depth_mm(lung) == pytest.approx(10 * 5, abs=15)
+    assert TRUNK.depth_mm(lung[None])[0] == pytest.approx(10 * 5, abs=15)
 
 
 @pytest.mark.parametrize(

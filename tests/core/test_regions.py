@@ -51,6 +51,7 @@ def test_every_row_is_what_one_mask_at_a_time_gives(labels, axis, rule, near_fra
         assert tuple(map(tuple, table.key_points_plane[row])) == key_points(mask)
         assert table.component_count[row] == scipy.ndimage.label(mask, EIGHT)[1]
         assert table.area_px[row] == mask.sum()
+        assert table.grid(row) == plane_grid(volume, axis, int(table.slice[row]))
         assert table.degenerate[row] == (mask.sum() == 1)
         assert table.centroid_plane[row] == pytest.approx(
             [np.nonzero(mask)[1].mean(), np.nonzero(mask)[0].mean()]
