@@ -37,6 +37,7 @@ def pair_folder(root: Path, patients: int = 4) -> Path:
     """images/pN.nii.gz with labels/pN_seg.nii.gz."""
     for number in range(patients):
         labels = label_map(number % 3)
+        labels[11, 4 : 5 + number, 1:5] = 1
         save(root / "images" / f"p{number}.nii.gz", image(labels, number))
         save(root / "labels" / f"p{number}_seg.nii.gz", labels)
     return root

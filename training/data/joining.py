@@ -16,7 +16,7 @@ from .dropped import Dropped
 def joined(parts: Sequence[Path], dropped: Dropped) -> Iterator[Record]:
     """The records of the parts in their order; duplicates are left out and counted.
 
-    Two records are the same when mask, label and question are, wherever the image lies. Implicit
+    Two records are the same when slice, mask, label and question are, whatever the file's name. Implicit
     questions of the test split that training has word for word are left out too.
     """
     training = {_wording(record) for record in _all(parts) if record.split != "test"}
@@ -43,5 +43,7 @@ def _wording(record: Record) -> bytes:
 
 
 def _key(record: Record) -> bytes:
-    text = repr((record.image.shape, record.mask_runs, record.label, record.side, record.question))
+    image = record.image
+    place = (image.shape, image.axis, image.index, image.frame)
+    text = repr((place, record.mask_runs, record.label, record.side, record.question))
     return sha256(text.encode("utf-8")).digest()[:16]
