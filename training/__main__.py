@@ -34,7 +34,6 @@ def parser() -> argparse.ArgumentParser:
     )
     card = commands.add_parser("card-embedded", help="put figures into model card and descriptions")
     card.add_argument("figures", type=Path, help="JSON file of evaluate-embedded")
-    card.add_argument("--earlier", type=Path, help="figures of weights from before a scan joined training")
     flags = commands.add_parser("flags", help="how often the tests of an answer raise a flag")
     flags.add_argument("--weights", type=Path, help="folder of the weights; those that ship by default")
     flags.add_argument("--out", type=Path, required=True, help="JSON file for the figures")
@@ -76,8 +75,10 @@ def _export(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from .evaluate_embedded import evaluate
+    from .evaluation_cases import Origin
 
-    origins = (options.only,) if options.only else ("real", "synthesised")
+    every: tuple[Origin, ...] = ("real", "synthesised")
+    origins = (options.only,) if options.only else every
     evaluate(
         options.data, options.out, weights=options.weights, before=tuple(options.before), origins=origins
     )
@@ -92,7 +93,7 @@ def _flags(options: argparse.Namespace) -> None:
 def _card(options: argparse.Namespace) -> None:
     from .card import update_card
 
-    update_card(options.figures, options.earlier)
+    update_card(options.figures)
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -48,6 +50,29 @@ def tissue_contrasts(
     mean[:, 0] = torch.where(chance(count, 0.85, generator), uniform(count, 0, 0.04, generator), mean[:, 0])
     spread[:, 0] *= 0.3
     return mean, torch.where(ordered[:, None], spread * 0.6, spread)
+
+
+Contrast = Literal["T1", "T2", "FLAIR"]
+KNOWN_CONTRASTS: dict[Contrast, tuple[float, float, float]] = {
+    "T1": (0.15, 0.5, 0.8),
+    "T2": (0.95, 0.6, 0.4),
+    "FLAIR": (0.1, 0.65, 0.5),
+}
+"""Usual brightness, 0 to 1, of fluid, grey and white matter."""
+
+
+def known_contrast(labels: list[int], contrast: Contrast, generator: torch.Generator) -> Tensor:
+    """(codes,) brightness of every label in a usual T1, T2 or FLAIR image; what is no brain, at random."""
+    mean = torch.rand(len(labels), generator=generator) * 0.8 + 0.1
+    fluid, grey, white = (torch.tensor([value]) for value in KNOWN_CONTRASTS[contrast])
+    for values, level, _ in _levels(fluid, grey, white, generator):
+        for value in values:
+            if value in labels:
+                mean[labels.index(value)] = level[0]
+    for left, right in _pairs(labels):
+        mean[right] = mean[left]
+    mean[0] = 0.0
+    return mean
 
 
 def _fluid_grey_white(count: int, generator: torch.Generator) -> Tensor:

@@ -4,46 +4,136 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from napari_medreason.core.plane import AXES, cut
 from napari_medreason.core.volume import Volume, Window
 from napari_medreason.errors import MedReasonError
-from napari_medreason.models.embedded.experts import EXPERT_IDS, FOLDER, load_experts
-from napari_medreason.models.embedded.perception import areas
+from napari_medreason.models.embedded.experts import EXPERT_IDS, load_experts
+from napari_medreason.models.embedded.perception import Perceiver, areas
+from napari_medreason.models.embedded.structures import BODY_CT
 from napari_medreason_training import card
+from napari_medreason_training.baselines import counted_on
+from napari_medreason_training.batches import VolumeSource
 from napari_medreason_training.calibration import AS_IT_IS, balanced_fit
-from napari_medreason_training.evaluate_embedded import Score
+from napari_medreason_training.evaluation_cases import Case, brain_image
+from napari_medreason_training.evaluation_tables import figures, rows, summary
 from napari_medreason_training.held_out import held_out, labels_on, members_of
+from napari_medreason_training.intensities import KNOWN_CONTRASTS, known_contrast
+from napari_medreason_training.phantoms import body_ct
+from napari_medreason_training.slice_scores import Overlap, SliceScore, case_scores
 from napari_medreason_training.sources import (
     OTHER_MR,
     OTHER_MR_FOR_CALIBRATION,
     TRAINING_MAPS,
     VALIDATION_MAPS,
+    phantom_volume,
 )
-from napari_medreason_training.volumes import TOTAL
+from napari_medreason_training.volumes import TOTAL, LabelMaps
 
 
-def test_score_counts_false_alarms_and_misses():
-    truth = np.zeros((10, 10), bool)
-    truth[:5] = True
-    score = Score()
-    score.add(truth, truth, 4)
-    score.add(None, truth, 4)
-    score.add(truth, np.zeros_like(truth), 4)
-    score.add(None, np.zeros_like(truth), 4)
-    figures = score.figures()
-    assert figures["dice"] == pytest.approx(0.5)
-    assert (figures["sensitivity"], figures["specificity"]) == (0.5, 0.5)
-    assert (figures["slices"], figures["slices_without"]) == (2, 2)
+def _case(name="abdomen CT", patient="one", origin="real"):
+    return Case(name, patient, origin, "body_ct", "CT", {"liver": frozenset({1})}, AXES, 0, "hand", None)
 
 
-def test_slices_with_a_few_pixels_are_left_out_of_presence():
-    truth = np.zeros((10, 10), bool)
-    truth[0, :2] = True
-    score = Score()
-    score.add(None, truth, 4)
-    assert score.figures()["sensitivity"] is None
-    assert score.figures()["dice"] == 0.0
+def _score(case, both, predicted, true, *, there=True, told=True, chance=0.9):
+    masks = {"direct": Overlap(both, predicted, true)}
+    return SliceScore(case, "axial", "liver", there, told, chance, masks, box_iou=0.5 if told else None)
+
+
+def test_figures_count_false_alarms_and_misses():
+    case = _case()
+    scores = [
+        _score(case, 50, 50, 50),
+        _score(case, 0, 0, 50, told=False, chance=0.1),
+        _score(case, 0, 50, 0, there=False),
+        _score(case, 0, 0, 0, there=False, told=False, chance=0.1),
+    ]
+    row = figures(scores)
+    assert row["dice_direct"] == pytest.approx(0.5)
+    assert (row["sensitivity"], row["specificity"], row["presence_f1"]) == (0.5, 0.5, 0.5)
+    assert (row["slices"], row["slices_without"], row["patients"]) == (2, 2, 1)
+    assert row["interval"] is None
+    assert row["dice_prior"] is None
+
+
+def test_figures_are_means_over_patients_and_pooled_within_one():
+    scores = [_score(_case(patient="one"), 90, 100, 100), _score(_case(patient="two"), 10, 100, 100)]
+    scores.append(_score(_case(patient="two"), 0, 0, 0, there=None))
+    row = figures(scores)
+    assert row["dice_direct"] == pytest.approx((0.9 + 0.1) / 2)
+    assert row["patients"] == 2
+    assert row["slices"] == 2
+    assert row["interval"][0] < 0.5 < row["interval"][1]
+
+
+def test_rows_keep_planes_and_kinds_of_images_apart():
+    table = rows([_score(_case(), 1, 1, 1), _score(_case("phantoms", origin="synthesised"), 1, 1, 1)])
+    assert {(row["images"], row["axis"]) for row in table} == {
+        (name, axis) for name in ("abdomen CT", "phantoms") for axis in ("axial", "all")
+    }
+    assert [row["calibration_error"] for row in summary([_score(_case(), 1, 1, 1)])] == [0.1]
+
+
+def test_a_structure_that_is_never_there_has_no_dice():
+    row = figures([_score(_case(), 0, 40, 0, there=False)])
+    assert row["dice_direct"] is None
+    assert row["specificity"] == 0.0
+
+
+@pytest.fixture(scope="module")
+def phantom_case(phantom_volumes):
+    image, labels = phantom_volumes
+    members = {
+        "liver": frozenset({1 + BODY_CT.index("liver")}),
+        "lung": frozenset({1 + BODY_CT.index("lung")}),
+    }
+    return Case(
+        "phantom", "p", "synthesised", "body_ct", "CT", members, ("axial",), 3, "it", lambda: (image, labels)
+    )
+
+
+@pytest.fixture(scope="module")
+def phantom_volumes():
+    phantom = body_ct(10_001, spacing_mm=(12.0, 4.0, 4.0))
+    table = np.array([1 + BODY_CT.index(n) if n in BODY_CT else 0 for n in phantom.structures], np.int16)
+    return Volume(phantom.voxels, phantom.affine, modality="CT"), Volume(
+        table[phantom.labels], phantom.affine
+    )
+
+
+def test_the_whole_way_from_image_to_scores(phantom_case):
+    source = VolumeSource(
+        [phantom_volume(body_ct(10_002, spacing_mm=(12.0, 4.0, 4.0)), BODY_CT, known=BODY_CT, weight=1.0)],
+        "CT", 96, 4.0,
+    )  # fmt: skip
+    prior = counted_on(source, BODY_CT, 8)
+    scores = list(case_scores(phantom_case, Perceiver(), prior))
+    assert len(scores) == 2 * 3
+    seen = [score for score in scores if score.there]
+    assert seen
+    for score in seen:
+        assert {"direct", "pair", "prompted", "prior", "generated", "held_out"} <= set(score.masks)
+        assert len({part.true for part in score.masks.values()}) == 1
+    prior_dice = figures([score for score in scores if score.structure == "lung"])["dice_prior"]
+    assert 0.3 < prior_dice < 1  # the place and the darkness of lungs suffice for most of them
+
+
+@pytest.mark.parametrize("contrast", ["T1", "T2", "FLAIR"])
+def test_synthesised_brains_have_the_order_of_their_contrast(contrast):
+    labels = [0, 2, 3, 4, 16]
+    maps = LabelMaps(
+        torch.randint(1, 5, (1, 24, 24, 24), generator=torch.Generator().manual_seed(1)).to(torch.uint8),
+        torch.tensor(labels), torch.tensor([0, 1, 2, 3, 13]), torch.zeros(5), torch.ones(1, 3) * 12,
+    )  # fmt: skip
+    fluid, grey, white = KNOWN_CONTRASTS[contrast]
+    level = known_contrast(labels, contrast, torch.Generator().manual_seed(2))
+    assert sorted([1, 2, 3], key=lambda k: float(level[k])) == sorted(
+        [1, 2, 3], key=lambda k: {1: white, 2: grey, 3: fluid}[k]
+    )
+    image = brain_image(maps, contrast, stripped=False, seed=1)
+    assert image.shape == (24, 24, 24)
+    assert np.array_equal(image, brain_image(maps, contrast, stripped=False, seed=1))
 
 
 @pytest.mark.parametrize("axis", AXES)
@@ -86,12 +176,22 @@ def test_areas_count_the_best_structure_only():
     assert areas(logits).tolist() == [4, 4]
 
 
-def _figures(path, dice):
-    row = {"dice": dice, "slices": 20, "slices_without": 4, "sensitivity": 1.0, "specificity": None}
-    row |= {"dice_pair": 0.5, "dice_prompted": 0.9}
-    scan = {"scan": "abdomen CT", "expert": "body_ct", "labels": "by hand", "structures": {"liver": row}}
-    template = {"grey matter": {"dice": 0.5}}
-    path.write_text(json.dumps({"weights_sha256": "0" * 64, "scans": [scan], "template": template}))
+def _row(structure="liver", origin="real", dice=0.876, patients=1, slices=20, **more):
+    row = {"images": "abdomen CT", "origin": origin, "expert": "body_ct", "kind": "CT", "labels": "by hand"}
+    row |= {"structure": structure, "axis": "all", "patients": patients, "slices": slices}
+    row |= {"slices_without": 4, "sensitivity": 1.0, "specificity": 0.75, "presence_f1": 0.9}
+    row |= {"interval": None, "box_iou": 0.7, "circle_iou": 0.4, "circle_dice": 0.5}
+    row |= {f"dice_{way}": 0.5 for way in ("pair", "prompted", "prior", "generated", "held_out")}
+    return row | {"dice_direct": dice} | more
+
+
+def _figures(path, rows):
+    keys = [f"dice_{way}" for way in ("direct", "pair", "prompted", "prior", "generated", "held_out")]
+    total = {"images": "abdomen CT", "origin": "real", "structures": 1, **dict.fromkeys(keys, 0.6)}
+    total |= {"box_iou": 0.7, "presence_f1": 0.9, "calibration_error": 0.04}
+    content = {"rows": rows, "summary": [total], "template": {"grey matter": {"dice": 0.5}}}
+    content["agreement"] = {"grey matter, T1 and T2": {"dice": 0.4}}
+    path.write_text(json.dumps(content))
     return path
 
 
@@ -102,28 +202,47 @@ def _folder(monkeypatch, folder):
         (folder / f"{expert}.json").write_text('{"evidence": {}}')
 
 
-def test_figures_go_into_card_and_evidence(tmp_path, monkeypatch):
+def test_figures_go_into_card_evidence_and_level(tmp_path, monkeypatch):
     _folder(monkeypatch, tmp_path)
     (tmp_path / "MODEL_CARD.md").write_text(f"before\n{card.BEGIN}\nold\n{card.END}\nafter\n")
-    card.update_card(_figures(tmp_path / "figures.json", 0.876), None)
+    rows = [_row(), _row(axis="axial", dice=0.8)]
+    rows.append(_row("kidney", slices=0, patients=0, dice=None))
+    rows.append(_row("kidney", origin="synthesised", dice=0.7, images="phantoms"))
+    card.update_card(_figures(tmp_path / "figures.json", rows))
     text = (tmp_path / "MODEL_CARD.md").read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| liver | 1 | 20 | 0.88 | 0.50 | 0.90 | 1.00 | not measured |" in text
-    evidence = json.loads((tmp_path / "body_ct.json").read_text())["evidence"]
-    assert evidence == {"liver": "liver on CT: Dice 0.88 on 1 held-out patient, 20 slices; preliminary"}
+    assert "| liver | 1 | 20 | 0.88 |  | 0.80 | 0.70 | 0.40 | 0.50 | 1.00 | 0.75 |" in text
+    description = json.loads((tmp_path / "body_ct.json").read_text())
+    assert description["evidence"] == {
+        "liver": "liver on CT: Dice 0.88 on 1 held-out patient, 20 slices; preliminary",
+        "kidney": "kidney on CT: not measured on a held-out patient who has it in view; Dice 0.70 on "
+        "synthesised images; wrongly seen on 25 % of real slices without it",
+    }
+    assert description["level"] == {"liver": "preliminary", "kidney": "unmeasured"}
     assert json.loads((tmp_path / "brain_mr.json").read_text())["evidence"] == {}
+
+
+@pytest.mark.parametrize(
+    ("dice", "patients", "expected"),
+    [(0.9, 1, "preliminary"), (0.9, 3, "supported"), (0.49, 3, "experimental"), (0.2, 1, "experimental")],
+)
+def test_levels(dice, patients, expected):
+    assert card.level([_row(dice=dice, patients=patients)]) == expected
+
+
+def test_synthesised_images_alone_never_raise_the_level():
+    assert card.level([_row(origin="synthesised", patients=9)]) == "unmeasured"
 
 
 def test_a_card_without_a_place_for_figures(tmp_path, monkeypatch):
     _folder(monkeypatch, tmp_path)
     (tmp_path / "MODEL_CARD.md").write_text("nothing")
     with pytest.raises(MedReasonError, match="figures begin"):
-        card.update_card(_figures(tmp_path / "figures.json", 0.5), None)
+        card.update_card(_figures(tmp_path / "figures.json", [_row()]))
 
 
-@pytest.mark.skipif(not (FOLDER / "body_ct.json").exists(), reason="the embedded weights are not built yet")
 def test_shipped_card_and_descriptions_have_figures():
     assert "| liver |" in card.CARD.read_text(encoding="utf-8")
     for expert in load_experts():
