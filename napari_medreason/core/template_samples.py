@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 
-from napari_medreason.core.anatomy import Structure, structures
+from napari_medreason.core.anatomy import SUPER_CATEGORIES, Structure, structures
 from napari_medreason.core.template_facts import Facts
 
 _SORTS: tuple[Callable[[Structure], bool], ...] = (
@@ -17,6 +17,7 @@ _SORTS: tuple[Callable[[Structure], bool], ...] = (
     lambda item: item.article == "a",
     lambda item: not item.article,
     lambda item: item.paired,
+    lambda item: True,
 )
 
 
@@ -35,13 +36,13 @@ def sample_facts(scope: str, kind: str = "any") -> tuple[Facts, ...]:
 
 
 def scope_structures(scope: str) -> tuple[Structure, ...]:
-    """The structures of the vocabulary that a scope covers."""
+    """The structures of the vocabulary that a scope covers; "lung" is the category, not the organ alone."""
     known = structures()
+    if scope in SUPER_CATEGORIES:
+        return tuple(item for item in known.values() if item.super_category == scope)
     if scope in known:
         return (known[scope],)
-    if scope in ("anatomy", "finding"):
-        return tuple(item for item in known.values() if item.is_finding == (scope == "finding"))
-    return tuple(item for item in known.values() if scope in ("any", item.super_category))
+    return tuple(item for item in known.values() if scope == "any" or item.is_finding == (scope == "finding"))
 
 
 def _complete(item: Structure, kind: str) -> Facts:

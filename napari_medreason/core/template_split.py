@@ -27,8 +27,12 @@ class SharedWording:
 
 @lru_cache(maxsize=16384)
 def wording(text: str) -> str:
-    """A text without case, accents, punctuation, plural endings and spelling habits; slots stay words."""
-    return " ".join(word.form for word in words_of(_SLOT.sub(_slot_word, text)))
+    """A text without case, accents, punctuation, articles, plural endings and spelling habits.
+
+    Slots stay words.
+    """
+    forms = (word.form for word in words_of(_SLOT.sub(_slot_word, text)))
+    return " ".join(form for form in forms if form not in ("a", "an", "the"))
 
 
 def _slot_word(match: re.Match[str]) -> str:
