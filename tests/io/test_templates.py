@@ -228,7 +228,11 @@ def yaml_of(**changes):
             "a.yaml",
             "line 4: references such as .* not accepted",
         ),
-        (b"format: 1\ntemplates: !!python/object/apply:os.system [ls]\n", "a.yaml", "line 2: found a text; accepted are lines"),
+        (
+            b"format: 1\ntemplates: !!python/object/apply:os.system [ls]\n",
+            "a.yaml",
+            "line 2: found a text; accepted are lines",
+        ),
         (b"format: 2\ntemplates: []\n", "a.yaml", "line 1: format '2' is not known; accepted is 1"),
         (b"format: 1\n", "a.yaml", "the key 'templates' is missing"),
         (b"format: 1\nextra: 1\ntemplates: []\n", "a.yaml", "line 2: unknown key 'extra'"),
