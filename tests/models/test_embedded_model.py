@@ -1,12 +1,10 @@
 """The embedded model on its shipped weights: what it finds, what it refuses, and what it says."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +23,8 @@ from napari_medreason.models.embedded.experts import FOLDER, load_experts
 from napari_medreason.models.embedded.model import HINTS_NOT_USED, EmbeddedModel
 from napari_medreason.models.embedded.perception import Perceiver
 from napari_medreason_sample_data import brain_file, ct_folder, label_names, truth
+from napari_medreason_training.held_out import labels_on
+from napari_medreason_training.volumes import TOTAL
 
 
 @pytest.fixture(scope="module")
@@ -437,13 +437,15 @@ def test_declaring_the_models_loads_no_torch():
 
 @pytest.mark.data
 @pytest.mark.parametrize(("structure", "least"), [("liver", 0.8), ("vertebra", 0.4)])
-def test_a_real_abdomen_that_was_kept_out_of_training(model, structure, least):
-    folder = os.environ.get("MEDREASON_TEST_DATA")
-    if not folder:
-        pytest.skip("MEDREASON_TEST_DATA is not set")
-    from napari_medreason_training.evaluate_embedded import scan_scores
-    from napari_medreason_training.held_out import held_out
-
-    scan = next(scan for scan in held_out(Path(folder), ()) if scan.expert == "body_ct")
-    score = scan_scores(model.perceiver, Path(folder), replace(scan, step=5))[structure]
-    assert score.direct.figures()["dice"] > least
+def test_a_real_abdomen_that_was_kept_out_of_training(model, real_data, structure, least):
+    """Dice over every fifth slice; label values as in label_names.json beside the labels."""
+    volume = read(real_data / "conformance/totalsegmentator/example_ct_dicom.zip")
+    labels = read(real_data / "labelled/totalsegmentator_ref/example_seg_dicom.nii.gz")
+    values = [value for value, (name, _) in TOTAL.items() if name == structure]
+    both = total = 0
+    for index in range(2, slice_count(volume, "axial"), 5):
+        plane = cut(volume, "axial", index, default_window(volume))
+        mask, true = ask(model, structure, plane).mask, np.isin(labels_on(plane, labels), values)
+        total += true.sum() + (0 if mask is None else mask.sum())
+        both += 0 if mask is None else (mask & true).sum()
+    assert 2 * both / total > least

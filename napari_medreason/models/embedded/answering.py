@@ -15,7 +15,13 @@ from napari_medreason.core.question import Question
 from napari_medreason.core.question_side import side_words, without_false_sides
 from napari_medreason.core.question_text import Understood, understand
 from napari_medreason.models.embedded.experts import Expert
-from napari_medreason.models.embedded.looking import Answer, look, presence
+from napari_medreason.models.embedded.looking import (
+    Answer,
+    look,
+    refused_words,
+    shows_region,
+    structures_seen,
+)
 from napari_medreason.models.embedded.perception import Perceiver, Perception
 
 __all__ = ["Answer", "answer", "look"]
@@ -75,10 +81,12 @@ def _unknown(understood: Understood, expert: Expert, perceiver: Perceiver) -> An
 
 def _overview(seen: Perception, plane: Plane) -> Answer:
     """No structure was named: which ones are in the slice, largest first."""
-    order = sorted(seen.expert.structures, key=lambda name: -seen.areas[seen.expert.structures.index(name)])
-    there = tuple(_names([name for name in order if presence(seen, name) >= 0.5]))
+    if seen.fitness.refused:
+        return Answer("outside", refused_words(seen))
+    order, known = structures_seen(seen), seen.expert.structures
+    there = tuple(_names(sorted(order, key=lambda name: -seen.areas[known.index(name)])))
     axis = plane.grid.axis
-    if not there:
+    if not shows_region(seen):
         return Answer("outside", f"Nothing that this model knows is seen on this {axis} slice.")
     words = f"Which structure is meant? On this {axis} slice there may be: {', '.join(there)}."
     return Answer("unknown", words, suggestions=there)

@@ -13,8 +13,8 @@ from napari_medreason.core.answer_words import noun_phrase
 from napari_medreason.core.grounding import Check
 from napari_medreason.core.plane import Plane
 from napari_medreason.core.plausibility import region_check, shows_sides, side_check, usual_side
-from napari_medreason.models.embedded.looking import Answer, look, presence
-from napari_medreason.models.embedded.perception import Perceiver, Perception
+from napari_medreason.models.embedded.looking import Answer, areas_seen, look
+from napari_medreason.models.embedded.perception import Perceiver
 
 LEAST_MIRROR_DICE = 0.5
 """The mirror test fails below this."""
@@ -34,7 +34,7 @@ def checks(perceiver: Perceiver, plane: Plane, found: Answer, *, drawn: bool = F
     results = _mirror_checks(perceiver, plane, found, drawn=drawn)
     if found.mask is not None:
         results.append(side_check(plane, found.structure, found.mask, found.told_side))
-        results.append(region_check(plane, found.structure, seen_areas(seen)))
+        results.append(region_check(plane, found.structure, areas_seen(seen)))
     return tuple(result for result in results if result is not None)
 
 
@@ -49,7 +49,7 @@ def _mirror_checks(perceiver: Perceiver, plane: Plane, found: Answer, *, drawn: 
     expert = perceiver.expert_for(plane)
     mirrored = replace(plane, image=np.ascontiguousarray(plane.image[:, ::-1]))
     here, there = perceiver.perceive(plane, expert), perceiver.perceive(mirrored, expert)
-    results = [orientation_check(seen_areas(here), seen_areas(there))]
+    results = [orientation_check(areas_seen(here), areas_seen(there))]
     if pair and not drawn:
         again = look(there, mirrored, found.structure, _MIRRORED_SIDE[found.side])
         results.append(mirror_check(found, again))
@@ -100,13 +100,3 @@ def _flipped_dice(mask: NDArray[np.bool_] | None, mirrored: NDArray[np.bool_] | 
     if mask is None or mirrored is None:
         return 0.0
     return float(2 * (mirrored[:, ::-1] & mask).sum() / (mirrored.sum() + mask.sum()))
-
-
-def seen_areas(seen: Perception) -> dict[str, float]:
-    """Structures that are in the slice, with the area of each in mm2."""
-    pixel = seen.expert.pixel_mm**2
-    return {
-        name: float(area) * pixel
-        for name, area in zip(seen.expert.structures, seen.areas, strict=True)
-        if area and presence(seen, name) >= 0.5
-    }

@@ -22,12 +22,15 @@ from napari_medreason.models.embedded.masks import (
     without_specks,
 )
 from napari_medreason.models.embedded.perception import Perception
+from napari_medreason.models.embedded.together import doubts_about, is_that_region
 
 NEAR_MIDLINE = "this sagittal slice is near the middle of the study, so left and right can't be told"
 HIDDEN = "the structure is hidden under the display window; widen the window to see it"
 NO_EVIDENCE = "not measured on a patient that was kept out of training"
 FROM_HINTS = "the mask was drawn from the box or points that the user gave"
 HINTS_EMPTY = "nothing could be drawn from the box or points; this is what was found without them"
+UNSURE = 0.5
+"""What a doubt about the whole image leaves of the confidence."""
 NOT_THERE = -10.0
 """Margin of a pixel that surely isn't part of the structure."""
 
@@ -78,7 +81,11 @@ class Target:
 
 def look(seen: Perception, plane: Plane, structure: str, side: str) -> Answer:
     """Look for one structure or group; side: the patient's "left" or "right", or "" for any."""
+    if seen.fitness.refused:
+        return Answer("outside", refused_words(seen), structure)
     target = _target(seen, plane, structure, side)
+    if not shows_region(seen):
+        return Answer("outside", outside_answer(structure, side=target.side), structure, doubts=target.doubts)
     mask = _clean_mask(seen, target.values)
     if mask is None or target.presence < 0.5:
         return _not_found(seen, plane, target)
@@ -100,6 +107,27 @@ def redrawn(seen: Perception, plane: Plane, found: Answer, mask: NDArray[np.bool
         words, _ = noun_phrase(found.structure, target.side)
         doubts = (*doubts, f"the model does not take what is in the box or at the points for {words}")
     return replace(drawn, understood=found.understood, doubts=doubts)
+
+
+def refused_words(seen: Perception) -> str:
+    """Why nothing was looked for on a plane that does not look like the expert's kind of image."""
+    return f"Nothing was looked for on this image: {seen.fitness.refused}."
+
+
+def shows_region(seen: Perception) -> bool:
+    """Whether what is seen makes the slice one of the expert's body part."""
+    return is_that_region(seen.expert.region, areas_seen(seen), seen.fitness.body_mm2)
+
+
+def areas_seen(seen: Perception) -> dict[str, float]:
+    """Structures that are in the slice, with the area of each in mm2."""
+    pixel, known = seen.expert.pixel_mm**2, seen.expert.structures
+    return {name: float(seen.areas[known.index(name)]) * pixel for name in structures_seen(seen)}
+
+
+def structures_seen(seen: Perception) -> tuple[str, ...]:
+    """Ids of the structures that are in the slice, in the order of the expert."""
+    return tuple(name for name in seen.expert.structures if presence(seen, name) >= 0.5)
 
 
 def presence(seen: Perception, structure: str) -> float:
@@ -150,7 +178,8 @@ def _found(
     seen: Perception, plane: Plane, target: Target, mask: NDArray[np.bool_], *, told_side: str
 ) -> Answer:
     """told_side: the side that is said without asking the mask, "" to read it from the mask."""
-    confidence = target.presence * _mean_probability(target.values[mask])
+    unsure = _doubts_about_image(seen, plane)
+    confidence = target.presence * _mean_probability(target.values[mask]) * (UNSURE if unsure else 1.0)
     position = locate(mask)
     side = _told_side(seen, plane, mask, told_side) if target.paired else ""
     words = found_answer(
@@ -168,10 +197,15 @@ def _found(
         mask,
         round(confidence, 3),
         evidence_line(seen.expert, target.structure),
-        doubts=(*target.doubts, HIDDEN) if _hidden(plane, mask) else target.doubts,
+        doubts=(*unsure, *target.doubts, *((HIDDEN,) if _hidden(plane, mask) else ())),
         side=target.side,
         told_side=side,
     )
+
+
+def _doubts_about_image(seen: Perception, plane: Plane) -> tuple[str, ...]:
+    together = doubts_about(seen.expert.region, plane.grid.axis, structures_seen(seen))
+    return (*seen.fitness.doubts, *together)
 
 
 def _mean_probability(values: NDArray[np.float32]) -> float:
@@ -205,8 +239,6 @@ def _hidden(plane: Plane, mask: NDArray[np.bool_]) -> bool:
 
 def _not_found(seen: Perception, plane: Plane, target: Target) -> Answer:
     structure, side = target.structure, target.side
-    if not any(presence(seen, name) >= 0.5 for name in seen.expert.structures):
-        return Answer("outside", outside_answer(structure, side=side), structure, doubts=target.doubts)
     experimental = seen.expert.is_experimental(structure)
     return Answer(
         "absent",

@@ -23,6 +23,7 @@ from napari_medreason.models.embedded.experts import (
     load_experts,
     load_network,
 )
+from napari_medreason.models.embedded.fitness import Fitness, fitness
 
 if TYPE_CHECKING:
     from napari_medreason.models.embedded.network import GroundingNetwork, ImageFeatures
@@ -42,7 +43,8 @@ class Perception:
 
     frame: the model's pixel grid. features: kept for prompts. logits: (K, rows, columns) mask logits
     against a background of 0; presence: (K,) logits; areas: (K,) pixels of each structure; sides:
-    (2, rows, columns) logits of the patient's left and right; all in model pixels.
+    (2, rows, columns) logits of the patient's left and right; all in model pixels. fitness: whether the
+    plane looks like what the expert was made for.
     """
 
     expert: Expert
@@ -52,6 +54,7 @@ class Perception:
     presence: NDArray[np.float32]
     areas: NDArray[np.int64]
     sides: NDArray[np.float32]
+    fitness: Fitness
 
 
 class Perceiver:
@@ -148,7 +151,16 @@ def _perceive(plane: Plane, expert: Expert, network: GroundingNetwork) -> Percep
             network.sides(features), scale_factor=4.0, mode="bilinear", align_corners=False
         )
     maps = logits[0].numpy()
-    return Perception(expert, frame, features, maps, presence[0].numpy(), areas(maps), sides[0].numpy())
+    return Perception(
+        expert,
+        frame,
+        features,
+        maps,
+        presence[0].numpy(),
+        areas(maps),
+        sides[0].numpy(),
+        fitness(plane),
+    )
 
 
 def areas(logits: NDArray[np.float32]) -> NDArray[np.int64]:
