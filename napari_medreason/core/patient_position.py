@@ -86,7 +86,7 @@ def patient_position(
 
 def position_in(center_lps: ArrayLike, half_lps: ArrayLike, body: BodyFrame) -> PatientPosition:
     """Position of what has this centre and these half extents along L, P and S, in mm."""
-    return positions_in([center_lps], [half_lps], body)[0]
+    return positions_in(np.array([center_lps]), np.array([half_lps]), body)[0]
 
 
 def positions_in(centers_lps: ArrayLike, halves_lps: ArrayLike, body: BodyFrame) -> list[PatientPosition]:
@@ -98,7 +98,7 @@ def positions_in(centers_lps: ArrayLike, halves_lps: ArrayLike, body: BodyFrame)
     side = np.where(np.abs(left) <= off, "midline", np.where(left > 0, "left", "right"))
     depth, level = _shares(centers[:, 1], front, back), _shares(centers[:, 2], body.bottom, body.top)
     surface = body.depth_mm(centers)
-    columns = (
+    columns: tuple[list[Any], ...] = (
         side.tolist(),
         (np.abs(left) < halves[:, 0]).tolist(),
         _thirds(depth, ("anterior", "middle", "posterior"), fills=_fills(halves[:, 1], back - front)),
@@ -109,8 +109,9 @@ def positions_in(centers_lps: ArrayLike, halves_lps: ArrayLike, body: BodyFrame)
         np.abs(left).tolist(),
         [None] * len(centers) if surface is None else surface.tolist(),
         [tuple(center) for center in centers.tolist()],
+        [body.reference] * len(centers),
     )
-    return [PatientPosition(*values, body.reference) for values in zip(*columns, strict=True)]
+    return [PatientPosition(*values) for values in zip(*columns, strict=True)]
 
 
 def _rounded(values: ArrayLike) -> NDArray[np.float64]:
