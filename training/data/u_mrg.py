@@ -41,7 +41,7 @@ def build(plane: Sequence[Target], _loaded: LoadedCase, origin: Origin, context:
             context.dropped.add("region: label outside the fifteen super-categories")
             continue
         described = _described(target, plane, origin, context)
-        formats = _formats(category, origin, context)
+        formats = _formats(category, origin, context) if described is not None else ()
         if described is not None and formats:
             yield from _record(target, described, formats, origin, context)
 
