@@ -12,9 +12,10 @@ from napari.viewer import Viewer
 from numpy.typing import NDArray
 
 from napari_medreason import layers
+from napari_medreason._qt import viewer_dims
 from napari_medreason._qt.modality_guess import ModalityGuesses
 from napari_medreason._qt.prompt_watcher import PromptWatcher
-from napari_medreason.core.plane import AXES, Box, Plane, Point
+from napari_medreason.core.plane import Box, Plane, Point
 from napari_medreason.core.volume import Window
 from napari_medreason.errors import QuestionError
 from napari_medreason.session import Answer, Place
@@ -80,8 +81,8 @@ class ViewerLayers:
         dims = self.viewer.dims
         displayed = layers.displayed_plane(
             study,
-            order=_own_order(dims.order, image.ndim),
-            point_data=self._point_data(image),
+            order=viewer_dims.own_order(dims.order, image.ndim),
+            point_data=viewer_dims.point_data(self.viewer, image),
             ndisplay=dims.ndisplay,
         )
         low, high = image.contrast_limits
@@ -93,19 +94,6 @@ class ViewerLayers:
         return Look(
             replace(plane, modality=modality), place, tuple(int(size) for size in data.shape), transform
         )
-
-    def _point_data(self, image: Image) -> tuple[float, ...]:
-        """The displayed position in the data of the image, also where the viewer's units differ."""
-        point = np.array(self.viewer.dims.point, dtype=np.float64)[-image.ndim :]
-        return tuple(float(value) for value in image.world_to_data(point * self._unit_ratios(image)))
-
-    def _unit_ratios(self, layer: Layer) -> NDArray[np.float64]:
-        """Layer units in one unit of the viewer's sliders, for each axis of the layer."""
-        shown = self.viewer.dims.units
-        if shown is None or len(shown) < layer.ndim:
-            return np.ones(layer.ndim)
-        pairs = zip(shown[-layer.ndim :], layer.units, strict=True)
-        return np.array([float((1 * shown).to(own).magnitude) for shown, own in pairs])
 
     def add(self, answer: Answer, look: Look) -> None:
         """Add the layers of an answer, if it has a mask, with its box ready to be moved."""
@@ -205,17 +193,9 @@ class ViewerLayers:
 
     def jump(self, answer: Answer) -> None:
         """Show the slice of an answer, turning the view only if another plane is shown."""
-        dims, study, displayed = self.viewer.dims, answer.place.study, answer.displayed
-        group = self._answers.get(answer.id)
-        if study.layer_ndim > 2 and dims.ndim >= study.layer_ndim:
-            fixed = dims.ndim - 3 + AXES.index(displayed.axis)
-            dims.ndisplay = 2
-            if fixed in dims.order[-2:]:
-                others = [axis for axis in range(dims.ndim) if axis != fixed]
-                dims.order = (*others[:-2], fixed, *others[-2:])
-            world = self._world(answer)
-            for axis in (fixed, *range(dims.ndim - study.layer_ndim, dims.ndim - 3)):
-                dims.set_point(axis, world[axis - dims.ndim])
+        study, group = answer.place.study, self._answers.get(answer.id)
+        axis, world = answer.displayed.axis, self._world(answer)
+        viewer_dims.show_slice(self.viewer, axis, world, layer_ndim=study.layer_ndim)
         if group is not None and group.box in self.viewer.layers:
             self.viewer.layers.selection.active = group.box
 
@@ -225,7 +205,7 @@ class ViewerLayers:
         if group is None:
             return np.array(answer.place.world_point)
         point_data = layers.to_data(np.zeros((1, 2)), answer.place.study, answer.displayed)[0]
-        return np.asarray(group.mask.data_to_world(point_data)) / self._unit_ratios(group.mask)
+        return viewer_dims.point_world(self.viewer, group.mask, point_data)
 
     def _on_removed(self, _event: object) -> None:
         gone = [
@@ -247,12 +227,6 @@ class ViewerLayers:
 
 def _ignore(_answer_id: str) -> None:
     """Until somebody listens."""
-
-
-def _own_order(order: tuple[int, ...], ndim: int) -> tuple[int, ...]:
-    """The viewer's axis order reduced to the last `ndim` axes, which are those of a layer."""
-    first = len(order) - ndim
-    return tuple(axis - first for axis in order if axis >= first)
 
 
 def _layer_name(answer: Answer) -> str:

@@ -13,7 +13,17 @@ from napari_medreason.layers.answers import (
     to_data,
     to_plane,
 )
-from napari_medreason.layers.recognise import LayerLike, study_of
+from napari_medreason.layers.label_maps import (
+    claimed_study,
+    fitting_studies,
+    full_name,
+    has_own_place,
+    keep_names,
+    label_names,
+    label_volume,
+    parsed_names,
+)
+from napari_medreason.layers.recognise import LayerLike, in_place, study_of
 from napari_medreason.layers.study import (
     METADATA_KEY,
     DisplayedPlane,
@@ -36,11 +46,20 @@ __all__ = [
     "StudyRef",
     "answer_layers",
     "box_of",
+    "claimed_study",
     "display_array",
     "displayed_plane",
+    "fitting_studies",
+    "full_name",
+    "has_own_place",
     "image_layer",
+    "in_place",
+    "keep_names",
+    "label_names",
+    "label_volume",
     "mask_note",
     "on_slice",
+    "parsed_names",
     "plane_of",
     "points_of",
     "rectangle",

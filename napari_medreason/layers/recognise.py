@@ -35,16 +35,19 @@ def study_of(layer: LayerLike) -> StudyRef:
     """
     note = layer.metadata.get(METADATA_KEY)
     claimed = note.get("study") if isinstance(note, Mapping) else None
-    if isinstance(claimed, StudyRef) and is_ours(claimed) and _fits(layer, claimed):
+    if isinstance(claimed, StudyRef) and is_ours(claimed) and _is_unchanged(layer, claimed):
         return claimed
     return _foreign_study(layer)
 
 
-def _fits(layer: LayerLike, study: StudyRef) -> bool:
+def _is_unchanged(layer: LayerLike, study: StudyRef) -> bool:
+    return in_place(layer, study) and content_of(layer.data) == study.content
+
+
+def in_place(layer: LayerLike, study: StudyRef) -> bool:
+    """Whether a layer has the axes, the shape and the transform that the layer of a study has."""
     shape = tuple(int(size) for size in layer.data.shape)
-    if layer.ndim != study.layer_ndim or shape[-3:] != study.display_shape:
-        return False
-    if content_of(layer.data) != study.content:
+    if layer.ndim != study.layer_ndim or shape[-3:] != study.display_shape[-len(shape) :]:
         return False
     affine = np.asarray(layer.affine)
     return (
