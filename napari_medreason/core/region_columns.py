@@ -93,12 +93,15 @@ def columns(
     return merged(slabs or [_slab_columns(find_runs(np.zeros((0, 1, 1), int)), (1, 1), settings, known)])
 
 
-def merged(tables: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """The rows of several tables in one, in the order of RegionColumns."""
+def merged(
+    tables: Sequence[dict[str, NDArray[Any]]], kept: NDArray[np.bool_] | None = None
+) -> dict[str, NDArray[Any]]:
+    """The rows of several tables in the order of RegionColumns; `kept` tells which, all by default."""
     joined = {
         field.name: np.concatenate([table[field.name] for table in tables]) for field in fields(RegionColumns)
     }
-    order = np.lexsort((joined["part"], joined["slice"], joined["label"]))
+    rows = np.arange(joined["label"].size) if kept is None else np.flatnonzero(kept)
+    order = rows[np.lexsort([joined[name][rows] for name in ("part", "slice", "label")])]
     return {name: values[order] for name, values in joined.items()}
 
 

@@ -153,12 +153,13 @@ class RegionTable(RegionColumns):
         count = slice_count(self.geometry, self.settings.axis)
         if indices and not 0 <= indices[0] <= indices[-1] < count:
             raise QuestionError(f"slices {indices} changed; this label map has slices 0 to {count - 1}")
-        kept = ~np.isin(self.slice, indices)
-        known = dict(zip(self.fingerprint[~kept].tolist(), self.key_points_plane[~kept], strict=True))
+        old = np.isin(self.slice, indices)
+        known = dict(zip(self.fingerprint[old].tolist(), self.key_points_plane[old], strict=True))
         stack = plane_stack(labels, self.geometry, self.settings.axis)
         fresh = columns(stack, indices, self.settings, known)
-        old = {field.name: getattr(self, field.name)[kept] for field in fields(RegionColumns)}
-        changed: dict[str, Any] = merged([old, fresh])
+        before = {field.name: getattr(self, field.name) for field in fields(RegionColumns)}
+        kept = np.concatenate([~old, np.ones(fresh["label"].size, bool)])
+        changed: dict[str, Any] = merged([before, fresh], kept)
         return replace(self, **changed)
 
 

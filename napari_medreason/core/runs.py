@@ -72,9 +72,10 @@ def connected(runs: Runs, region: Integers) -> Integers:
     # Touching by a corner counts, hence one column more on both sides.
     lowest = np.searchsorted(last, below + runs.start - 1, "left")
     counts = np.searchsorted(first, below + runs.stop, "right") - lowest
-    upper = np.repeat(np.arange(region.size), counts)
-    lower = np.arange(upper.size) - np.repeat(np.cumsum(counts) - counts - lowest, counts)
-    links = scipy.sparse.coo_array((np.ones(upper.size, bool), (upper, lower)), shape=(region.size,) * 2)
+    ends = np.cumsum(counts)
+    touched = np.arange(int(counts.sum())) - np.repeat(ends - counts - lowest, counts)
+    row_ends = np.concatenate([[0], ends])
+    links = scipy.sparse.csr_array((np.ones(touched.size), touched, row_ends), shape=(region.size,) * 2)
     part = scipy.sparse.csgraph.connected_components(links, directed=False)[1].astype(np.int64)
     order = np.argsort(np.unique(part, return_index=True)[1])
     rank = np.empty_like(order)
