@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,11 +28,20 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--weights", type=Path, help="folder of the weights; those that ship by default")
     evaluate.add_argument("--out", type=Path, required=True, help="JSON file for the figures")
     evaluate.add_argument(
+        "--pictures", type=Path, help="folder for sheets of pictures; keep real scans private"
+    )
+    evaluate.add_argument(
         "--before", action="append", default=[], help="also a training scan that these weights never saw"
     )
     evaluate.add_argument(
         "--only", choices=("real", "synthesised"), help="one kind of image; both by default"
     )
+    drawn = commands.add_parser(
+        "curves", help="draw the losses and scores of a run as SVG, now or again and again"
+    )
+    drawn.add_argument("run", type=Path, help="folder of the run")
+    drawn.add_argument("--out", type=Path, help="SVG file; curves.svg in the run's folder by default")
+    drawn.add_argument("--every", type=float, default=0.0, help="seconds between drawings; 0 draws once")
     card = commands.add_parser("card-embedded", help="put figures into model card and descriptions")
     card.add_argument("figures", type=Path, help="JSON file of evaluate-embedded")
     flags = commands.add_parser("flags", help="how often the tests of an answer raise a flag")
@@ -80,7 +90,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     every: tuple[Origin, ...] = ("real", "synthesised")
     origins = (options.only,) if options.only else every
     evaluate(
-        options.data, options.out, weights=options.weights, before=tuple(options.before), origins=origins
+        options.data,
+        options.out,
+        weights=options.weights,
+        before=tuple(options.before),
+        origins=origins,
+        pictures=options.pictures,
     )
 
 
@@ -88,6 +103,15 @@ def _flags(options: argparse.Namespace) -> None:
     from .evaluate_flags import evaluate_flags
 
     evaluate_flags(options.data, options.out, weights=options.weights, step=options.step)
+
+
+def _curves(options: argparse.Namespace) -> None:
+    from .curves import write_curves
+
+    write_curves(options.run, options.out or options.run / "curves.svg")
+    while options.every > 0:
+        time.sleep(options.every)
+        write_curves(options.run, options.out or options.run / "curves.svg")
 
 
 def _card(options: argparse.Namespace) -> None:
@@ -103,6 +127,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "evaluate-embedded": _evaluate,
     "flags": _flags,
     "card-embedded": _card,
+    "curves": _curves,
 }
 
 

@@ -150,7 +150,10 @@ def evidence(name: str, modality: str, rows: Sequence[Row]) -> str:
 
 
 def level(rows: Sequence[Row]) -> str:
-    """How far measurements carry an answer: "supported", "preliminary" (too few patients), "experimental" (poor) or "unmeasured"."""
+    """How far measurements carry an answer.
+
+    "supported"; "preliminary": too few patients; "experimental": poor; or "unmeasured".
+    """
     real = [row for row in rows if row["origin"] == "real" and row["slices"]]
     if not real:
         return "unmeasured"

@@ -23,6 +23,7 @@ class EmbeddedConfig:
     real: names of labelled scans used (body_ct). phantom_seeds: first and last seed of the
     phantoms; seeds from 10000 on belong to samples and tests. phantom_share, other_share: share of
     images from phantoms, and (brain_mr) from MR scans of other body parts.
+    bf16: the network computes in bfloat16 (needs a GPU or processor made for it; slower elsewhere).
     start_from: folder of an earlier run whose weights are the starting point.
     """
 
@@ -43,6 +44,7 @@ class EmbeddedConfig:
     other_share: float = 0.05
     checkpoint_seconds: float = 60.0
     validation_images: int = 2_000
+    bf16: bool = False
     start_from: str = ""
 
     def __post_init__(self) -> None:

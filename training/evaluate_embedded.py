@@ -21,10 +21,12 @@ from napari_medreason.models.embedded.perception import Perceiver
 
 from .baselines import ShapePrior, counted
 from .config import read_config
+from .curves import write_reliability
 from .evaluation_cases import Case, Origin, real_cases, synthesised_cases
 from .evaluation_tables import Row, pooled_dice, rows, summary
 from .export_embedded import write_json
 from .held_out import TEMPLATE, TISSUES
+from .picture_sheet import write_sheets
 from .slice_scores import Overlap, SliceScore, case_scores, overlap
 from .train_embedded import device_tuning
 
@@ -32,20 +34,31 @@ CONFIGS = Path(__file__).parent / "configs"
 
 
 def evaluate(
-    data: Path, out: Path, *, weights: Path | None, before: tuple[str, ...], origins: Sequence[Origin]
+    data: Path,
+    out: Path,
+    *,
+    weights: Path | None,
+    before: tuple[str, ...],
+    origins: Sequence[Origin],
+    pictures: Path | None,
 ) -> None:
-    """Measure weights on every image of these origins and write the figures as JSON."""
+    """Measure weights on every image of these origins; write figures as JSON, and sheets of pictures."""
     device_tuning()
     perceiver = Perceiver(weights or FOLDER)
     priors = {expert.id: _prior(expert, data, out.parent / "phantoms") for expert in perceiver.experts}
-    scores = list(_all_scores(_cases(data, before, origins), perceiver, priors))
+    cases = _cases(data, before, origins)
+    if pictures:
+        write_sheets(cases, perceiver, pictures)
+    scores = list(_all_scores(cases, perceiver, priors))
+    totals = summary(scores)
+    write_reliability(totals, out.with_name("reliability.svg"))
     write_json(
         out,
         {
             "weights_sha256": perceiver.weights_sha256,
             "training": {expert.id: _training(expert) for expert in perceiver.experts},
             "rows": rows(scores),
-            "summary": summary(scores),
+            "summary": totals,
             "template": template_figures(perceiver, data),
             "agreement": contrast_agreement(perceiver, data),
         },

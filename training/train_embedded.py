@@ -182,7 +182,8 @@ def training_step(run: Run) -> dict[str, float]:
     batch = run.source.batch(run.config.batch, strength, generator)
     for group in run.optimiser.param_groups:
         group["lr"] = run.config.learning_rate * rate_factor(run.step, run.progress)
-    losses = batch_losses(run.network, batch, annealed(run.weights, run.progress), generator, run.config)
+    with torch.autocast("cpu", torch.bfloat16, enabled=run.config.bf16):
+        losses = batch_losses(run.network, batch, annealed(run.weights, run.progress), generator, run.config)
     total = losses["structure"] + 0.3 * (losses["presence"] + losses["side"]) + 0.5 * losses["prompt"]
     run.optimiser.zero_grad()
     torch.autograd.backward(total)
