@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
-from napari_medreason.core.anatomy import Structure, structures
 from napari_medreason.core.question_words import ARTICLES, content_stems, split
 from napari_medreason.core.template_facts import Facts
+
+_TOKEN = re.compile(r"[^\W_]+(?:'s\b)?")
 
 
 def names_in(text: str, facts: Facts) -> tuple[str, ...]:
@@ -16,20 +18,15 @@ def names_in(text: str, facts: Facts) -> tuple[str, ...]:
     return phrases_in(text, tuple(dict.fromkeys(filter(None, (own, *phrases)))))
 
 
-def names_of_category(text: str, super_category: str) -> tuple[str, ...]:
-    """Names (not synonyms) of any structure of a super-category that a text holds."""
-    return phrases_in(text, _category_names(super_category))
-
-
+@lru_cache(maxsize=32768)
 def phrases_in(text: str, phrases: tuple[str, ...]) -> tuple[str, ...]:
     """Phrases that a text holds, whatever the case, number, accent or spelling (tumour, tumor).
 
     A phrase of several words also counts when all of its words are there in another order: "lobe at
     the top of the lung" names the top lobe of the lung.
     """
-    forms = _forms(text)
+    forms, roots = _analysed(text)
     joined = f" {' '.join(forms)} "
-    roots = frozenset(content_stems(split(text)))
     return tuple(phrase for phrase in phrases if _holds(joined, roots, phrase))
 
 
@@ -42,24 +39,17 @@ def _holds(joined: str, roots: frozenset[str], phrase: str) -> bool:
 
 @lru_cache(maxsize=8192)
 def _phrase(phrase: str) -> tuple[tuple[str, ...], frozenset[str]]:
-    return _forms(phrase), frozenset(content_stems(split(phrase)))
+    return _analysed(phrase)
 
 
-def _forms(text: str) -> tuple[str, ...]:
-    return tuple(word.form for word in split(text) if word.form not in ARTICLES)
+def _analysed(text: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Word forms in order without articles, and the roots of the words with a content."""
+    tokens = [_token(token) for token in _TOKEN.findall(text.replace("\u2019", "'"))]
+    forms = tuple(form for token_forms, _ in tokens for form in token_forms)
+    return forms, frozenset(root for _, roots in tokens for root in roots)
 
 
-@lru_cache(maxsize=32)
-def _category_names(super_category: str) -> tuple[str, ...]:
-    return tuple(
-        dict.fromkeys(
-            name
-            for item in structures().values()
-            if item.super_category == super_category
-            for name in _plain_names(item)
-        )
-    )
-
-
-def _plain_names(item: Structure) -> tuple[str, ...]:
-    return tuple(filter(None, (item.name, item.plural)))
+@lru_cache(maxsize=32768)
+def _token(token: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    words = split(token)
+    return tuple(word.form for word in words if word.form not in ARTICLES), content_stems(words)

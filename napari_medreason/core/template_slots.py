@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -120,6 +121,7 @@ SLOTS: Mapping[str, Slot] = MappingProxyType({slot.name: slot for slot in _ALL})
 """Every slot by name, in the order of the table in docs/templates.md."""
 
 
+@lru_cache(maxsize=4096)
 def slots_in(text: str) -> tuple[str, ...]:
     """Names between well-formed braces in order, each once, known or not."""
     return tuple(dict.fromkeys(_SLOT.findall(text)))
@@ -145,14 +147,22 @@ def slot_fault(text: str) -> str:
 
 def empty_slots(text: str, facts: Facts) -> tuple[str, ...]:
     """Names of the slots of a text for which the facts have no words."""
-    return tuple(name for name in slots_in(text) if not SLOTS[name].words(facts))
+    words_by_slot = slot_words(facts)
+    return tuple(name for name in slots_in(text) if not words_by_slot[name])
+
+
+@lru_cache(maxsize=256)
+def slot_words(facts: Facts) -> Mapping[str, str]:
+    """The words of every slot for these facts, "" for those that they don't give; kept for the last ones."""
+    return MappingProxyType({name: slot.words(facts) for name, slot in SLOTS.items()})
 
 
 def render(text: str, facts: Facts) -> str:
     """A text with its slots filled, articles right before a slot corrected, sentences capitalised."""
+    words_by_slot = slot_words(facts)
 
     def words_for(match: re.Match[str]) -> str:
-        filled = SLOTS[match[2]].words(facts)
+        filled = words_by_slot[match[2]]
         if match[1] is None:
             return filled
         article = words.article_for(filled)
@@ -165,8 +175,3 @@ def render(text: str, facts: Facts) -> str:
 def gives_away(text: str, what: Gives) -> tuple[str, ...]:
     """Names of the slots of a text that tell `what`."""
     return tuple(name for name in slots_in(text) if name in SLOTS and SLOTS[name].gives == what)
-
-
-def known_names() -> Iterable[str]:
-    """Slot names, for completion."""
-    return SLOTS.keys()

@@ -102,7 +102,7 @@ def shape_words(facts: Facts) -> str:
         return "longer from top to bottom than from side to side"
     if fill >= _BLOCK_FILL:
         return "compact and block-shaped"
-    return "compact and rounded" if fill >= _ROUND_FILL else "irregular in outline"
+    return "compact and rounded" if fill >= _ROUND_FILL else "irregular"
 
 
 def extent_words(facts: Facts) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from napari_medreason.core.anatomy import SUPER_CATEGORIES, structures
 from napari_medreason.core.template_facts import Facts
 from napari_medreason.core.template_names import names_in
-from napari_medreason.core.template_slots import empty_slots, render, slot_fault
+from napari_medreason.core.template_slots import render, slot_fault, slot_words, slots_in
 from napari_medreason.errors import TemplateError
 
 System = Literal["medpos", "u-mrg", "mlmr-sd"]
@@ -116,9 +116,10 @@ def why_not(template: Template, facts: Facts) -> str:
         return "another scope"
     if not _fits_kind(template, facts):
         return "another position"
-    empty = dict.fromkeys(name for text in template.texts for name in empty_slots(text, facts))
+    words = slot_words(facts)
+    empty = next((name for text in template.texts for name in slots_in(text) if not words[name]), "")
     if empty:
-        return f"no words for {next(iter(empty))}"
+        return f"no words for {empty}"
     if template.implicit and names_in(render(template.question, facts), facts):
         return "the question would name the structure"
     return ""
@@ -131,11 +132,12 @@ def applicable(templates: Iterable[Template], facts: Facts) -> tuple[Template, .
 
 def in_scope(scope: str, facts: Facts) -> bool:
     """Whether a structure is within the scope of a template."""
-    if scope in ("any", facts.structure, facts.super_category):
+    if scope in ("any", facts.structure):
         return True
-    if scope not in ("anatomy", "finding") or facts.item is None:
+    item = facts.item
+    if item is None:
         return False
-    return facts.item.is_finding == (scope == "finding")
+    return scope == item.super_category or scope == ("finding" if item.is_finding else "anatomy")
 
 
 def latest(templates: Iterable[Template]) -> tuple[Template, ...]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from napari_medreason.core.anatomy import SUPER_CATEGORIES, structures
 from napari_medreason.core.template_facts import Facts
-from napari_medreason.core.template_names import names_in, names_of_category
+from napari_medreason.core.template_names import names_in
 from napari_medreason.core.template_samples import sample_facts
 from napari_medreason.core.template_slots import SLOTS, empty_slots, render, slot_fault
 from napari_medreason.core.template_words import article_for, lies_words, shape_words
@@ -187,11 +187,6 @@ def test_an_implicit_question_that_would_name_the_structure_is_not_filled():
 )
 def test_names_are_found_whatever_their_form(text, structure, named):
     assert bool(names_in(text, Facts(structure))) == named
-
-
-def test_names_of_a_category():
-    assert "heart" in names_of_category("the muscle of the heart", "heart anatomies")
-    assert not names_of_category("the muscle that beats", "heart anatomies")
 
 
 @pytest.mark.parametrize(
