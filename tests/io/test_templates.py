@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -313,3 +314,13 @@ def test_empty_fields_are_not_written():
     assert json.loads(text) == {"format": 1, "templates": [GOOD]}
     rows = list(csv.DictReader(io.StringIO(dump([Template(**GOOD)], "a.csv"))))
     assert rows[0] == {key: str(value) for key, value in asdict(Template(**GOOD)).items()}
+
+
+def test_the_page_about_templates_lists_every_slot_and_field():
+    page = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
+    for slot in SLOTS.values():
+        assert f"| `{{{slot.name}}}` | {slot.meaning} | {slot.source} | {slot.example} |" in page
+    for kinds in KINDS.values():
+        assert all(f"`{kind}`" in page for kind in kinds)
+    examples = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    assert [len(parse(example.encode(), "page.yaml")) for example in examples] == [2]
