@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Literal
 
 from napari_medreason.core.anatomy import Structure, structures
-from napari_medreason.core.question_words import PLACE_ROOTS, Word, content_stems, split
+from napari_medreason.core.question_words import PLACE_ROOTS, QUIET_ROOTS, Word, content_stems, split
 
 LEAST_SHARE = 0.62
 """Share of the question's word weight that a structure must explain."""
@@ -88,7 +88,7 @@ def best_description(
 
     mentioned: ids that the question names, `naming` the words that do so; they only say where.
     """
-    asked = content_stems(words)
+    asked = tuple(root for root in content_stems(words) if root in _weights() or root not in QUIET_ROOTS)
     candidates = {id_: profile for id_, profile in _profiles().items() if id_ not in mentioned}
     shares = {id_: _share(asked, profile, id_) for id_, profile in candidates.items()}
     ranked = sorted(shares, key=lambda id_: (-shares[id_], -len(structures()[id_].members), id_))

@@ -8,28 +8,13 @@ from functools import cache
 from typing import Literal
 
 from napari_medreason.core.anatomy import structures
+from napari_medreason.core.question_roles import RULE_WORDS, Role, role
 from napari_medreason.core.question_words import ARTICLES, Word, split, word_list
 from napari_medreason.core.spelling import corrected
 
-Role = Literal["target", "inside", "beside", "not"]
-"""target: asked for; inside: "in the X"; beside: "next to the X"; not: excluded ("not the X")."""
 How = Literal["name", "synonym", "spelling", "function", "description"]
 
-_BESIDE = word_list(
-    """
-    behind below beneath under underneath above over beside besides near between around surrounding by
-    against adjacent next from into towards toward to through past along touching covering joining
-    connecting joins connects than outside round
-    """
-)
-_INSIDE = word_list("of in on within inside for")
-_EXCLUDING = word_list("not except excluding minus instead rather")
-_DRAWING = word_list("draw trace circle line go box outline contour")
-_ALL = word_list("everything all anything nothing")
 _SIDES = word_list("left right")
-_BEFORE_NAMES = word_list(
-    "left right both upper lower inner outer top bottom front back middle whole entire two"
-)
 
 
 @dataclass(frozen=True)
@@ -123,7 +108,7 @@ def _single_words() -> frozenset[str]:
 def _protected_words() -> frozenset[str]:
     """Words of the table's own descriptions and of these rules, never taken for a misspelling."""
     texts = (f"{item.function} {item.description} {item.place}" for item in structures().values())
-    return frozenset(word.form for text in texts for word in split(text)) | _BESIDE | _EXCLUDING | _DRAWING
+    return frozenset(word.form for text in texts for word in split(text)) | RULE_WORDS
 
 
 def find_mentions(words: Sequence[Word]) -> tuple[Mention, ...]:
@@ -191,32 +176,11 @@ def _runs(window: tuple[Word, ...], used: tuple[Word, ...]) -> tuple[tuple[int, 
 
 
 def _role(words: tuple[Word, ...], found: tuple[_Found, ...], n: int) -> Role:
-    """The part a mention plays, from the one or two words before it (sides left out)."""
+    """The part a mention plays; "the X and Y" play the same."""
     start = found[n].start
     if n and found[n - 1].end == start - 1 and words[start - 1].form in ("and", "or"):
         return _role(words, found, n - 1)
-    before = [
-        "",
-        "",
-        *(word.form for word in words[:start] if word.form not in _BEFORE_NAMES),
-    ]
-    last, previous = before[-1], before[-2]
-    two_before = words[start - 2].form if start > 1 else ""
-    if _excluded(last, previous):
-        return "not"
-    if last == "around" and previous in _DRAWING:
-        return "target"
-    if last in _BESIDE or (last == "of" and two_before in ("left", "right", "front")):
-        return "beside"
-    return "inside" if last in _INSIDE and previous else "target"
-
-
-def _excluded(last: str, previous: str) -> bool:
-    return (
-        last in _EXCLUDING
-        or (last == "but" and previous in _ALL)
-        or (last in ("of", "than", "for") and previous in _EXCLUDING)
-    )
+    return role(words, start)
 
 
 def _says_where(found: tuple[_Found, ...], n: int) -> bool:

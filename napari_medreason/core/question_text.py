@@ -13,24 +13,15 @@ from difflib import get_close_matches
 from typing import Literal
 
 from napari_medreason.core.anatomy import Structure, is_known, structures
-from napari_medreason.core.question_meaning import alikeness, best_description
+from napari_medreason.core.question_meaning import alikeness
 from napari_medreason.core.question_phrases import How, Mention, find_mentions
 from napari_medreason.core.question_side import Side, SideWord, side_between, side_words, without_false_sides
-from napari_medreason.core.question_words import PLACE_ROOTS, Word, content_stems, split
+from napari_medreason.core.question_targets import KIND_OF_THING, asks_for_presence, targets_of
+from napari_medreason.core.question_words import Word, split
 
 Kind = Literal["locate", "presence", "describe"]
 MOST_SUGGESTIONS = 5
 
-_KIND_OF_THING = (
-    r"(?:organ|structure|part|area|region|tube|pipe|gland|bone|muscle|vessel|artery|vein|nerve|chamber|space|"
-    r"thing|cavity|joint|bag|sac|lobe|fluid|tissue|cord|membrane|box|valve|duct)s?"
-)
-_DESCRIBED = re.compile(
-    rf"""\b(?:which|what)\ (?:\w+\ )?{_KIND_OF_THING}\b | \bwhat\ (?:\w+s|\w+\ up)\b
-    | \b{_KIND_OF_THING}\ (?:that|which|who|where|for|with|between|we|responsible|\w+ing)\b""",
-    re.VERBOSE,
-)
-_NAMED = re.compile(rf"\b(?:which|what) (?:\w+ )?{_KIND_OF_THING} (?:is|are|contains?|shows?|has)\b")
 _POLITE = re.compile(
     r"^(?:please|hello|hi|hey|ok|okay|now|so|and|[\s,]|(?:can|could|would|will) you"
     r"|i (?:want|need|would like) (?:you )?to|i'd like (?:you )?to|let's|try to)+"
@@ -39,22 +30,13 @@ _COMMAND = re.compile(
     r"(?:where|which|show|segment|find|mark|outline|locate|highlight|delineate|contour|draw|point|label|mask"
     r"|identify|give|get)\b"
 )
-_PRESENCE = re.compile(
-    r"""\b(?:(?:is|are|was|were|isn't|aren't)\ there
-    | (?:can|do|could)\ (?:you|we|i)\ (?:see|spot|detect|make\ out|notice)
-    | any | visible | present | absent | missing | in\ view | appears?\ (?:in|on)
-    | does\ (?:it|this|the|he|she)\b.*\b(?:show|contain|have|include)
-    | is\ (?:it|this)\ an?)\b
-    | ^(?:is|are|was|were|has|have|no|without)\b""",
-    re.VERBOSE,
-)
 _EXPLAIN = re.compile(
     rf"""\b(?:describe | explain | tell\ (?:me|us)\ about | what\ (?:does|do)\ (?:the|a|an)
     | how\ (?:big|large|small|long|wide|thick|much|many)
     | what\ (?:is|are)\ (?:the\ )?(?:function|job|role|purpose|size|shape|volume)
     | what\ (?:is|are)\ (?:this|that|these|those) | what's\ (?:this|that)
     | what\ (?:do|can)\ you\ see | what\ am\ i\ looking)\b
-    | ^what(?:'s|\ is|\ are)\ (?:the|a|an)\ (?!{_KIND_OF_THING}\b)\S+(?:\ \S+)?\ ?\??$""",
+    | ^what(?:'s|\ is|\ are)\ (?:the|a|an)\ (?!{KIND_OF_THING}\b)\S+(?:\ \S+)?\ ?\??$""",
     re.VERBOSE,
 )
 
@@ -91,7 +73,7 @@ def understand(text: str, known: Collection[str]) -> Understood:
     plain = without_false_sides(lower)
     words = split(plain)
     mentions = find_mentions(words)
-    targets = _targets(plain, words, mentions)
+    targets = targets_of(plain, words, mentions)
     sides = side_words(plain, [span for mention in mentions for span in mention.spans])
     first = targets[0] if targets else None
     structure = first.structure if first else ""
@@ -116,42 +98,6 @@ def understand(text: str, known: Collection[str]) -> Understood:
     )
 
 
-def _targets(plain: str, words: Sequence[Word], mentions: Sequence[Mention]) -> list[Mention]:
-    """What is asked for: names, or else the structure described, or else an organ that only says where."""
-    named = [mention for mention in mentions if mention.role == "target"]
-    kinds = [mention for mention in named if _is_kind_of_tissue(mention.structure)]
-    has_clause = _DESCRIBED.search(plain) is not None
-    if len(kinds) < len(named) and not has_clause:
-        return named
-    naming = [word for word in words if any(a <= word.start < b for m in mentions for a, b in m.spans)]
-    described = best_description(words, {mention.structure for mention in mentions}, naming)
-    if described is not None and (has_clause or len(described.words) > 1):
-        spans = tuple((word.start, word.end) for word in described.words)
-        item = structures()[described.structure]
-        return [Mention(item.id, spans, "target", described.how, plural=item.name == item.plural)]
-    unexplained = set(content_stems(words)) - PLACE_ROOTS - set(content_stems(naming))
-    if unexplained and has_clause and not _NAMED.search(plain):
-        named = []
-    elif unexplained or len(kinds) < len(named):
-        named = [mention for mention in named if mention not in kinds]
-    return named or _only_places(plain, mentions, bool(unexplained))
-
-
-def _is_kind_of_tissue(structure: str) -> bool:
-    """Whether it is a word for many things, such as "bone" or "vessel"."""
-    item = structures()[structure]
-    return item.region == "body" and not item.is_finding
-
-
-def _only_places(plain: str, mentions: Sequence[Mention], unexplained: bool) -> list[Mention]:
-    """What a question names only as a place, where nothing else in it can be what is asked for."""
-    inside = [mention for mention in mentions if mention.role == "inside"]
-    if inside and not unexplained:
-        return inside[:1]
-    excluded = [mention for mention in mentions if mention.role == "not"]
-    return excluded[:1] if _PRESENCE.search(plain) else []
-
-
 def _side_of(target: Mention, targets: Sequence[Mention], sides: Sequence[SideWord]) -> Side:
     item = structures()[target.structure]
     if not (item.paired or item.is_finding):
@@ -169,7 +115,7 @@ def _kind(lower: str, position: int) -> Kind:
     sentence = lower[start : min(ends, default=len(lower)) + 1].strip()
     if _EXPLAIN.search(sentence):
         return "describe"
-    if _PRESENCE.search(sentence) and not _COMMAND.match(_POLITE.sub("", sentence)):
+    if asks_for_presence(sentence) and not _COMMAND.match(_POLITE.sub("", sentence)):
         return "presence"
     return "locate"
 

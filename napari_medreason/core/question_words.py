@@ -213,3 +213,25 @@ def content_stems(words: Iterable[Word]) -> tuple[str, ...]:
             if word.form not in COMMAND_WORDS and word.form not in ARTICLES and len(word.form) > 1
         )
     )
+
+
+QUIET_ROOTS = frozenset(
+    map(
+        stem,
+        word_list(
+            """
+            thank thanks cheers kindly kind sorry hello hi hey dear good morning afternoon evening ok okay
+            yes well great nice fine report thesis study paper project research work task homework lecture
+            class student teaching training test level frame serie sequence dataset data file screen window
+            monitor field fov acquisition exam examination film precise precisely exact accurate accurately
+            careful carefully closely quick quickly fast slow rough roughly approximately clear clearly
+            possible possibly next first last again once more another already still yet now today later try
+            wonder wondering curious think believe guess hope know sure certain maybe perhaps probably luck
+            anything something interested doctor doc colleague friend plus such much many very really
+            actually simply quite currently present presently shown appear let go come take put make start
+            don won didn couldn wouldn ll ve re
+            """
+        ),
+    )
+)
+"""Roots of words of courtesy, manner and handling images, which name no structure either."""
