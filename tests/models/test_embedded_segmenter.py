@@ -9,7 +9,7 @@ from napari_medreason.core.volume import Volume, Window, default_window
 from napari_medreason.errors import CancelledError, QuestionError
 from napari_medreason.io import read
 from napari_medreason.models import create_segmenter
-from napari_medreason.models.base import Segmenter
+from napari_medreason.models.base import ScoredMasks, Segmenter
 from napari_medreason.models.embedded.segmenter import _cleaned
 from napari_medreason_sample_data import ct_folder, label_names, truth
 
@@ -121,6 +121,44 @@ def test_a_mask_is_carried_to_the_neighbours_nearest_first(segmenter, study):
     for index, mask in carried:
         assert mask.shape == planes[index].grid.shape
         assert _dice(mask, livers[index]) > 0.6
+
+
+def test_carrying_loses_little_and_ends_where_the_organ_ends(segmenter):
+    """A kidney of the sample study, every 20 mm, from its largest slice to well beyond both poles."""
+    volume, labels = read(ct_folder()), read(truth("ct"))
+    value = next(v for v, (name, _) in label_names("ct").items() if name == "kidney")
+    area = (labels.voxels == value).sum((1, 2))
+    indices = range(area.argmax() % 4, len(area), 4)
+    seed = list(indices).index(int(area.argmax()))
+    planes = [cut(volume, "axial", index, default_window(volume)) for index in indices]
+    kidneys = [cut(labels, "axial", index, Window(0, 1)).image == value for index in indices]
+    carried = dict(segmenter.propagate(planes, seed, kidneys[seed], cancelled=lambda: False))
+    inside = [index for index, kidney in enumerate(kidneys) if kidney.sum() > 0.3 * area.max()]
+    dice = {abs(index - seed): _dice(carried[index], kidneys[index]) for index in inside if index != seed}
+    assert dice[1] > 0.8
+    assert min(dice.values()) > 0.6
+    poles = [index for index, kidney in enumerate(kidneys) if kidney.any()]
+    assert min(carried) >= poles[0] - 1
+    assert max(carried) <= poles[-1] + 1
+
+
+def test_carrying_stops_between_slices_when_it_is_cancelled(segmenter, study):
+    planes, livers = study
+    done = []
+    masks = segmenter.propagate(planes, 2, livers[2], cancelled=lambda: len(done) == 2)
+    done.append(next(masks)[0])
+    done.append(next(masks)[0])
+    assert done == [3, 1]
+    with pytest.raises(CancelledError):
+        next(masks)
+
+
+def test_a_mask_that_jumps_to_another_place_is_not_carried(segmenter, study, monkeypatch):
+    planes, livers = study
+    elsewhere = np.where(np.roll(livers[2], 90, axis=1), 5.0, -5.0).astype(np.float32)
+    jumped = ScoredMasks(elsewhere[None], np.ones(1, np.float32))
+    monkeypatch.setattr(segmenter, "segment", lambda *_, **__: jumped)
+    assert list(segmenter.propagate(planes, 2, livers[2], cancelled=lambda: False)) == []
 
 
 def test_carrying_can_be_cancelled(segmenter, study):

@@ -25,6 +25,10 @@ BOX_MARGIN = 0.05
 """How much the box of a carried mask is widened on each side, as a share of its size."""
 LEAST_QUALITY = 0.4
 """Propagation ends where the expected Dice falls below this."""
+LEAST_CARRIED_DICE = 0.3
+"""Propagation ends where a mask overlaps less with that of the slice before: it is another object."""
+LEAST_NAMED, LEAST_STILL_NAMED = 0.5, 0.15
+"""Share of the first mask in which a structure is seen for it to have that name; and of a carried mask."""
 OUTSIDE_LOGIT = -10.0
 
 
@@ -74,36 +78,64 @@ class EmbeddedSegmenter:
     def propagate(
         self, planes: Sequence[Plane], seed_index: int, seed_mask: NDArray[np.bool_], *, cancelled: Cancelled
     ) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-        """Carry a mask from `planes[seed_index]` to both sides, nearest slice first, until it fades."""
+        """Carry a mask from `planes[seed_index]` to both sides, nearest slice first, until it fades.
+
+        planes: neighbours in order, on one grid. A direction ends where the expected quality is low, where
+        the mask jumps to another place, or where a structure that the model knows by name is no longer seen.
+        CancelledError between slices.
+        """
+        name = self._name_of(planes[seed_index], seed_mask)
         ahead = {1: seed_mask, -1: seed_mask}
         for distance in range(1, len(planes)):
             for direction in list(ahead):
                 index = seed_index + direction * distance
-                if not 0 <= index < len(planes):
-                    ahead.pop(direction)
-                    continue
                 if cancelled():
                     raise CancelledError
-                carried = self._carried(planes[index], ahead[direction])
+                inside = 0 <= index < len(planes)
+                carried = self._carried(planes[index], ahead[direction], name) if inside else None
                 if carried is None:
                     ahead.pop(direction)
                     continue
                 ahead[direction] = carried
                 yield index, carried
 
-    def _carried(self, plane: Plane, mask: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    def _name_of(self, plane: Plane, mask: NDArray[np.bool_]) -> str:
+        """The structure that the model itself sees in most of a mask, "" for none."""
+        shares = _shares(self.embed(plane), mask)
+        best = max(shares, key=lambda name: shares[name], default="")
+        return best if best and shares[best] >= LEAST_NAMED else ""
+
+    def _carried(self, plane: Plane, mask: NDArray[np.bool_], name: str) -> NDArray[np.bool_] | None:
         box = mask_box(mask)
         if box is None:
             return None
         wide, high = BOX_MARGIN * (box[2] - box[0]), BOX_MARGIN * (box[3] - box[1])
         wider = (box[0] - wide, box[1] - high, box[2] + wide, box[3] + high)
-        masks = self.segment(self.embed(plane), box=wider, mask=mask)
-        keep = masks.scores[0] >= LEAST_QUALITY and masks.best.any()
-        return masks.best if keep else None
+        seen = self.embed(plane)
+        masks = self.segment(seen, box=wider, mask=mask)
+        carried = masks.best
+        if masks.scores[0] < LEAST_QUALITY or not _goes_on(mask, carried):
+            return None
+        return carried if not name or _shares(seen, carried)[name] >= LEAST_STILL_NAMED else None
 
     def close(self) -> None:
         """Give memory back."""
         self.perceiver.close()
+
+
+def _goes_on(before: NDArray[np.bool_], carried: NDArray[np.bool_]) -> bool:
+    return bool(2 * (before & carried).sum() > LEAST_CARRIED_DICE * (before.sum() + carried.sum()))
+
+
+def _shares(seen: Perception, mask: NDArray[np.bool_]) -> dict[str, float]:
+    """Share of a mask (rows, columns; plane pixels) in which each structure is seen."""
+    inside = seen.frame.image_to_model(mask.astype(np.float32), 0.0) > 0.5
+    best = np.where(seen.logits.max(axis=0) > 0, seen.logits.argmax(axis=0), len(seen.logits))[inside]
+    counts = np.bincount(best, minlength=len(seen.logits) + 1)[:-1]
+    return {
+        name: float(count) / max(best.size, 1)
+        for name, count in zip(seen.expert.structures, counts, strict=True)
+    }
 
 
 def _checked(
