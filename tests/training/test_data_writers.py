@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import re
@@ -46,10 +47,8 @@ class Server:
                 if status == 307:
                     self.send_header("Location", text)
                 self.end_headers()
-                try:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     self.wfile.write(text.encode("utf-8"))
-                except (BrokenPipeError, ConnectionResetError):
-                    pass
 
             def log_message(self, *_arguments: object) -> None:
                 pass
@@ -170,7 +169,7 @@ def test_a_server_that_answers_well(tmp_path, serve, system):
     assert usage.cost == pytest.approx(len(server.bodies) * (100 * 10 + 20 * 30) / 1e6)
     sent = json.dumps(server.bodies)
     for private in (".nii", "toy_", "p0", str(tmp_path), "p-"):
-        assert private not in sent.replace("step-by-step", "")
+        assert private not in sent
 
 
 def test_a_second_build_comes_from_the_cache_and_gives_the_same_bytes(tmp_path, serve):
@@ -216,11 +215,8 @@ def test_a_server_that_answers_badly_costs_records_and_every_one_is_counted(
     result, records, usage = run(config_file(tmp_path, settings(server)), system)
     assert records == []
     assert result.report.sound
-    assert (
-        result.dropped[reason] == usage.refused
-        or sum(number for name, number in result.dropped.items() if name.startswith("text: "))
-        == usage.refused
-    )
+    assert reason in result.dropped
+    assert usage.refused == sum(n for name, n in result.dropped.items() if name.startswith("text: "))
     assert usage.retries == 2 * usage.refused
     assert "refused" in server.bodies[-1]["messages"][-1]["content"]
 
