@@ -16,6 +16,8 @@ from napari_medreason.core.plane import Point
 
 ERASED_FRACTION = 0.95
 """Share of the first circle's radius in which the second point may not lie."""
+SPARSE_SHARE = 0.25
+"""Masks that fill less of their box are looked at part by part, which is faster and gives the same."""
 
 
 def key_points(mask: NDArray[np.bool_]) -> tuple[Point, Point]:
@@ -33,9 +35,7 @@ def key_points(mask: NDArray[np.bool_]) -> tuple[Point, Point]:
         raise ValueError("the mask is empty, so it has no key points")
     left, top, right, bottom = (int(edge) for edge in box)
     crop = mask[top:bottom, left:right]
-    framed = np.zeros((bottom - top + 2, right - left + 2), bool)
-    framed[1:-1, 1:-1] = crop
-    depth = scipy.ndimage.distance_transform_edt(framed)[1:-1, 1:-1]
+    depth = _depth(crop)
     first = _deepest(depth)
     second = _second(crop, depth, first)
     return (float(first[1] + left), float(first[0] + top)), (float(second[1] + left), float(second[0] + top))
@@ -44,6 +44,24 @@ def key_points(mask: NDArray[np.bool_]) -> tuple[Point, Point]:
 def is_degenerate(points: tuple[Point, Point]) -> bool:
     """Whether both key points are the same pixel: the mask they come from is that one pixel."""
     return points[0] == points[1]
+
+
+def _depth(crop: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Distance of each pixel to the nearest one outside the mask, 0 there."""
+    if np.count_nonzero(crop) > SPARSE_SHARE * crop.size:
+        return _framed_depth(crop)
+    # The nearest pixel outside a part touches it, so it belongs to no other part: each can be taken alone.
+    parts, count = scipy.ndimage.label(crop, np.ones((3, 3)))
+    depth = np.zeros(crop.shape)
+    for number, window in enumerate(scipy.ndimage.find_objects(parts, count), start=1):
+        depth[window] = np.maximum(depth[window], _framed_depth(parts[window] == number))
+    return depth
+
+
+def _framed_depth(crop: NDArray[np.bool_]) -> NDArray[np.float64]:
+    framed = np.zeros((crop.shape[0] + 2, crop.shape[1] + 2), bool)
+    framed[1:-1, 1:-1] = crop
+    return np.asarray(scipy.ndimage.distance_transform_edt(framed)[1:-1, 1:-1])
 
 
 def _deepest(depth: NDArray[np.float64]) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -82,3 +83,17 @@ def test_points_are_centres_of_the_largest_circles(mask):
     far = [p for p in pixels if np.hypot(p[0] - first[0], p[1] - first[1]) >= ERASED_FRACTION * radius]
     if far:
         assert depth_by_search(mask, second) == max(depth_by_search(mask, pixel) for pixel in far)
+
+
+@settings(deadline=None, max_examples=60)
+@given(npst.arrays(bool, (12, 14), elements=st.sampled_from([False] * 6 + [True])))
+def test_parts_far_apart_give_the_points_of_the_whole_mask(mask):
+    """Sparse masks are looked at part by part; filling a corner far away makes the box large."""
+    wide = np.pad(mask, ((0, 30), (0, 30)))
+    wide[-3:, -9:] = True
+    depth = scipy.ndimage.distance_transform_edt(np.pad(wide, 1))[1:-1, 1:-1]
+    first, second = key_points(wide)
+    assert (first[1], first[0]) == np.unravel_index(depth.argmax(), depth.shape)
+    rows, columns = np.indices(wide.shape)
+    away = np.hypot(rows - first[1], columns - first[0]) >= ERASED_FRACTION * depth.max()
+    assert (second[1], second[0]) == np.unravel_index(np.where(away, depth, -1).argmax(), depth.shape)
