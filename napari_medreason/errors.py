@@ -51,3 +51,7 @@ class EngineError(MedReasonError):
 
 class CancelledError(Exception):
     """The user cancelled; nothing was changed. Not a fault, so not a MedReasonError."""
+
+
+class WorkListError(MedReasonError):
+    """A work list, or a step asked of one of its studies, can't be used as it is."""

@@ -1,0 +1,55 @@
+"""Work lists: studies of a folder, pre-labelled, corrected, accepted and read twice; no Qt here."""
+
+from napari_medreason.worklist.folder import Role, WorkList
+from napari_medreason.worklist.items import (
+    STATES,
+    VERDICTS,
+    Comment,
+    Event,
+    Item,
+    LabelConfidence,
+    LabelDefinition,
+    PreLabel,
+    SecondReading,
+    Settings,
+    SliceConfidence,
+    State,
+    Verdict,
+)
+from napari_medreason.worklist.prelabels import Ask, PreLabeller, PreLabels, prelabeller
+from napari_medreason.worklist.suggestions import (
+    AgreementRow,
+    Suggestion,
+    agreement_rows,
+    second_reading_suggestions,
+    state_counts,
+    suggestions,
+)
+
+__all__ = [
+    "STATES",
+    "VERDICTS",
+    "AgreementRow",
+    "Ask",
+    "Comment",
+    "Event",
+    "Item",
+    "LabelConfidence",
+    "LabelDefinition",
+    "PreLabel",
+    "PreLabeller",
+    "PreLabels",
+    "Role",
+    "SecondReading",
+    "Settings",
+    "SliceConfidence",
+    "State",
+    "Suggestion",
+    "Verdict",
+    "WorkList",
+    "agreement_rows",
+    "prelabeller",
+    "second_reading_suggestions",
+    "state_counts",
+    "suggestions",
+]

@@ -1,0 +1,356 @@
+"""A work list in its folder: the only place where its files change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from hashlib import blake2b, sha256
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_medreason import io
+from napari_medreason.core.agreement import LabelAgreement, agreement
+from napari_medreason.core.label_values import checked_labels
+from napari_medreason.core.volume import Volume
+from napari_medreason.errors import LabelMapError, MedReasonError, WorkListError
+from napari_medreason.io.find_studies import FoundStudy, find_studies
+from napari_medreason.worklist import steps, storage
+from napari_medreason.worklist.items import Comment, Item, LabelDefinition, PreLabel, Settings, Verdict
+from napari_medreason.worklist.prelabels import Cancelled, PreLabeller, Progress
+
+Role = Literal["prelabel", "first", "second"]
+Labels = NDArray[np.integer]
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _nothing(_done: int, _total: int) -> None:
+    """Progress that nobody wants to see."""
+
+
+def _never() -> bool:
+    return False
+
+
+class WorkList:
+    """The studies of one folder, on their way from waiting to accepted and read twice.
+
+    Everything that changes is on the disk when a method returns; a study's files change under a lock, and
+    steps are taken on what is on the disk then, so that two programs can share the folder. Methods may
+    be called from any thread.
+    """
+
+    def __init__(self, folder: Path, studies: Path, settings: Settings) -> None:
+        self.folder, self.studies, self.settings = folder, studies, settings
+        self.damaged: dict[str, str] = {}
+        self._items: dict[str, Item] = {}
+        self._stamps: dict[str, tuple[int, int]] = {}
+        self._written: dict[tuple[str, str], bytes] = {}
+        self.refresh()
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | Path,
+        studies: str | Path,
+        *,
+        labels: Iterable[LabelDefinition],
+        title: str = "",
+        progress: Progress | None = None,
+        cancelled: Cancelled | None = None,
+    ) -> WorkList:
+        """Make a work list of the studies below a folder, in a folder of its own (made if missing).
+
+        Raises WorkListError when there is one already, labels are not clear or no study is found.
+        """
+        folder, studies = Path(folder), Path(studies)
+        if (folder / storage.SETTINGS_FILE).exists():
+            raise WorkListError(f"the folder {folder.name!r} holds a work list already; open it instead")
+        definitions = _checked_definitions(labels)
+        found = find_studies(studies, left_out=(folder,), progress=progress, cancelled=cancelled)
+        if not found:
+            raise WorkListError(f"no study was found below {studies.name!r}; choose a folder with CT or MR")
+        storage.make_folders(folder)
+        way = storage.relative_studies(folder, studies)
+        settings = Settings(title or studies.name, definitions, way, now())
+        for study in found:
+            _write_new(folder, study)
+        storage.write_json(folder / storage.SETTINGS_FILE, settings)
+        return cls(folder, studies, settings)
+
+    @classmethod
+    def open(cls, folder: str | Path, *, studies: str | Path | None = None) -> WorkList:
+        """Go on with a work list; studies: where they are now, if they or the list have moved.
+
+        Items that are damaged are named in `damaged`; the others can be used. Raises WorkListError.
+        """
+        folder = Path(folder)
+        settings = storage.read_settings(folder)
+        place = Path(studies) if studies is not None else folder / settings.studies
+        if (studies is None and not settings.studies) or not place.is_dir():
+            raise WorkListError(
+                f"the studies of {folder.name!r} are not where they were; say where their folder is now"
+            )
+        storage.make_folders(folder)
+        storage.remove_leftovers(folder)
+        return cls(folder, place, settings)
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """All items, by path."""
+        return tuple(sorted(self._items.values(), key=lambda item: (item.path, item.series)))
+
+    def item(self, item_id: str) -> Item:
+        """One item as this program knows it; WorkListError for an unknown id."""
+        if item_id not in self._items:
+            raise WorkListError(f"the work list has no study {item_id!r}; refresh it")
+        return self._items[item_id]
+
+    def refresh(self) -> tuple[str, ...]:
+        """Take over what other programs changed; the ids of items that are new or changed."""
+        changed = []
+        for path in storage.item_paths(self.folder):
+            status = path.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+            if self._stamps.get(path.stem) == stamp:
+                continue
+            self._stamps[path.stem] = stamp
+            try:
+                self._items[path.stem] = storage.read_item(path)
+            except WorkListError as error:
+                self.damaged[path.stem] = str(error)
+                continue
+            self.damaged.pop(path.stem, None)
+            changed.append(path.stem)
+        return tuple(changed)
+
+    def add_studies(
+        self, *, progress: Progress | None = None, cancelled: Cancelled | None = None
+    ) -> tuple[str, ...]:
+        """Search the folder of studies again; the ids of those that were added. None is ever removed."""
+        found = find_studies(self.studies, left_out=(self.folder,), progress=progress, cancelled=cancelled)
+        added = tuple(study for study in found if _id_of(study) not in {*self._items, *self.damaged})
+        for study in added:
+            _write_new(self.folder, study)
+        self.refresh()
+        return tuple(_id_of(study) for study in added)
+
+    def study_path(self, item_id: str) -> Path:
+        """Where the study of an item is on this machine."""
+        return self.studies / self.item(item_id).path
+
+    def read_study(
+        self, item_id: str, *, progress: Progress | None = None, cancelled: Cancelled | None = None
+    ) -> Volume:
+        """The study of an item, read into memory. Raises UnreadableImageError and CancelledError."""
+        series = self.item(item_id).series or None
+        return io.read(self.study_path(item_id), series=series, progress=progress, cancelled=cancelled)
+
+    def labels_path(self, item_id: str, role: Role) -> Path:
+        """Where the labels of a model, the first or the latest second reader are kept."""
+        item = self.item(item_id)
+        name = f"second-{item.round}" if role == "second" else role
+        return self.folder / storage.LABELS / item_id / f"{name}.nii.gz"
+
+    def read_labels(self, item_id: str, role: Role, *, like: Volume | None = None) -> Labels | None:
+        """Saved labels (k, j, i), None where there are none; LabelMapError when off the grid of `like`."""
+        path = self.labels_path(item_id, role)
+        return storage.read_labels(path, like) if path.is_file() else None
+
+    def starting_labels(
+        self, item_id: str, *, reader: str, like: Volume, independent: bool = False
+    ) -> Labels:
+        """What a reader goes on with: own labels, else those to be reviewed, else the model's, else none.
+
+        like: the study. independent: a second reader starts from the model's labels and does not see the
+        first reader's. A new array, so that painting on it changes no other.
+        """
+        item = self.item(item_id)
+        second, role = item.second, steps.role_of(item, reader)
+        roles: list[Role] = ["first", "prelabel"]
+        if role == "second":
+            roles = ["second", "prelabel"] if independent else ["second", "first", "prelabel"]
+        elif second is not None and second.verdict == "replaced" and second.finished >= item.saved:
+            roles = ["second", "first", "prelabel"]
+        for one in roles:
+            labels = self.read_labels(item_id, one, like=like)
+            if labels is not None:
+                return labels.astype(np.int32 if labels.max(initial=0) < 2**31 else np.int64)
+        return np.zeros(like.shape_kji, np.int32)
+
+    def prelabel(
+        self,
+        item_id: str,
+        draw: PreLabeller,
+        *,
+        progress: Progress = _nothing,
+        cancelled: Cancelled = _never,
+    ) -> Item:
+        """Let a model draw the labels of a study that no reader has begun; long, so call it off the GUI.
+
+        Raises WorkListError when a reader has begun meanwhile; what the model drew is dropped then.
+        """
+        study = self.read_study(item_id, cancelled=cancelled)
+        made = draw(study, progress, cancelled)
+        labels = checked_labels(made.labels)
+        note = PreLabel(made.model, now(), made.weights_sha256, made.confidences, made.notes)
+
+        def step(item: Item) -> Item:
+            changed = steps.prelabelled(item, note)
+            storage.write_labels(self.labels_path(item_id, "prelabel"), labels, study)
+            return changed
+
+        return self._change(item_id, step)
+
+    def prelabel_waiting(
+        self, draw: PreLabeller, *, progress: Progress = _nothing, cancelled: Cancelled = _never
+    ) -> Iterator[tuple[Item, str]]:
+        """Pre-label every waiting study, one after the other: (item, "" or what went wrong).
+
+        Stops when cancelled; CancelledError then comes out of the study in progress.
+        """
+        for item in self.items:
+            if item.state == "waiting" and not cancelled():
+                try:
+                    yield self.prelabel(item.id, draw, progress=progress, cancelled=cancelled), ""
+                except MedReasonError as error:
+                    yield self.item(item.id), str(error)
+
+    def begin(self, item_id: str, *, reader: str, take_over: bool = False) -> Item:
+        """Put a study in progress by a reader, or go on with it."""
+        return self._change(
+            item_id, lambda item: steps.begun(item, reader=reader, when=now(), take_over=take_over)
+        )
+
+    def save_labels(self, item_id: str, labels: NDArray[np.generic], *, reader: str, like: Volume) -> Item:
+        """Save the labels of the reader who is at the study; nothing is written when they are unchanged.
+
+        labels: (k, j, i) on the grid of `like`, the study. For autosave; takes a second or two for large
+        volumes. Raises WorkListError when another reader took over, LabelMapError and ExportError; the
+        labels saved before stay then.
+        """
+        whole = checked_labels(labels)
+        content = blake2b(np.ascontiguousarray(whole).data, digest_size=16).digest()
+
+        def step(item: Item) -> Item:
+            changed = steps.saved(item, reader=reader, when=now())
+            role: Role = "second" if steps.role_of(item, reader) == "second" else "first"
+            path = self.labels_path(item_id, role)
+            if self._written.get((item_id, role)) == content and path.is_file() and item.saved:
+                return item
+            storage.write_labels(path, whole, like)
+            self._written[item_id, role] = content
+            return changed
+
+        return self._change(item_id, step)
+
+    def accept(self, item_id: str, *, reader: str) -> Item:
+        """Accept the labels that the reader saved."""
+        return self._change(item_id, lambda item: steps.accepted(item, reader=reader, when=now()))
+
+    def reject(self, item_id: str, *, reader: str, reason: str) -> Item:
+        """Reject a study as unfit."""
+        return self._change(
+            item_id, lambda item: steps.rejected(item, reader=reader, reason=reason, when=now())
+        )
+
+    def skip(self, item_id: str, *, reader: str, reason: str) -> Item:
+        """Leave a study for later or for somebody else."""
+        return self._change(
+            item_id, lambda item: steps.skipped(item, reader=reader, reason=reason, when=now())
+        )
+
+    def reopen(self, item_id: str, *, reader: str, reason: str = "") -> Item:
+        """Put an accepted, rejected or skipped study in progress again."""
+        return self._change(
+            item_id, lambda item: steps.reopened(item, reader=reader, reason=reason, when=now())
+        )
+
+    def begin_second(self, item_id: str, *, reader: str, take_over: bool = False) -> Item:
+        """Begin the second reading of an accepted study."""
+        return self._change(
+            item_id, lambda item: steps.second_begun(item, reader=reader, when=now(), take_over=take_over)
+        )
+
+    def finish_second(self, item_id: str, *, reader: str, verdict: Verdict, comment: str = "") -> Item:
+        """End the second reading; agreement figures are kept when the second reader saved labels."""
+
+        def step(item: Item) -> Item:
+            second = item.open_second
+            figures = self._figures(item) if second is not None and second.saved else ()
+            return steps.second_finished(
+                item, reader=reader, verdict=verdict, when=now(), comment=comment, agreement=figures
+            )
+
+        return self._change(item_id, step)
+
+    def comment(self, item_id: str, comment: Comment) -> Item:
+        """Add a comment; its date is set here when it has none."""
+        dated = comment if comment.date else Comment(**{**vars(comment), "date": now()})
+        return self._change(item_id, lambda item: steps.commented(item, dated))
+
+    def agreement(self, item_id: str) -> tuple[LabelAgreement, ...]:
+        """Figures of both readers' saved labels as they are now; empty unless both saved some."""
+        return self._figures(self.item(item_id))
+
+    def final_labels(self, item_id: str) -> Path | None:
+        """The label file that counts for an accepted study, None for others."""
+        role = self.item(item_id).final
+        return self.labels_path(item_id, role) if role else None
+
+    def _figures(self, item: Item) -> tuple[LabelAgreement, ...]:
+        paths = [self.labels_path(item.id, role) for role in ("first", "second")]
+        if not all(path.is_file() for path in paths):
+            return ()
+        first, second = (io.read(path) for path in paths)
+        return agreement(first.voxels, second.voxels, spacing_kji=first.spacing_kji)
+
+    def _change(self, item_id: str, step: Callable[[Item], Item]) -> Item:
+        """Take a step on what is on the disk now; the file changes only when the step succeeds."""
+        self.item(item_id)
+        path = self.folder / storage.ITEMS / f"{item_id}.json"
+        with storage.locked(self.folder, item_id):
+            before = storage.read_item(path)
+            self._items[item_id] = before
+            after = step(before)
+            if after is not before:
+                storage.write_json(path, after)
+                self._items[item_id] = after
+            status = path.stat()
+            self._stamps[item_id] = (status.st_mtime_ns, status.st_size)
+        return after
+
+
+def _id_of(study: FoundStudy) -> str:
+    """From the series, wherever its folder is moved to, or from the path of a file."""
+    by_series = "." in study.series
+    key = study.series if by_series else f"{study.path}\0{study.series}"
+    return f"{'s' if by_series else 'f'}-{sha256(key.encode()).hexdigest()[:16]}"
+
+
+def _write_new(folder: Path, study: FoundStudy) -> None:
+    item = Item(
+        _id_of(study), study.path, study.series, study.patient, study.study, study.modality, study.shape_kji
+    )
+    path = folder / storage.ITEMS / f"{item.id}.json"
+    with storage.locked(folder, item.id):
+        if not path.exists():
+            storage.write_json(path, item)
+
+
+def _checked_definitions(labels: Iterable[LabelDefinition]) -> tuple[LabelDefinition, ...]:
+    definitions = tuple(labels)
+    values = [definition.value for definition in definitions]
+    if not definitions or min(values) < 1 or len(set(values)) < len(values):
+        raise WorkListError(
+            "a work list needs labels with different values from 1 on; give each label a value of its own"
+        )
+    if not all(definition.name.strip() for definition in definitions):
+        raise LabelMapError("a label has no name; name each label, such as “liver”")
+    return definitions
