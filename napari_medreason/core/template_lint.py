@@ -33,6 +33,7 @@ _COMPARED = {
     "u-mrg": ("question", "reasoning"),
     "mlmr-sd": ("question", "answer"),
 }
+_VERB_ALONE = re.compile(r"(?:^|[.?!;])(?:(?!\{part\}|\{a?_?structure\}|\{name\})[^.?!;])*\{functions\}")
 _CUE_SLOTS = ("place", "neighbour")
 
 
@@ -148,6 +149,10 @@ def _diagnostic(template: Template) -> Iterator[Finding]:
 
 
 def _grammar(template: Template) -> Iterator[Finding]:
+    for field, text in _texts(template):
+        if _VERB_ALONE.search(text):
+            fault = "{functions} without {part}, {structure} or {name} before it; use {function}"
+            yield Finding(template.id, field, "grammar", fault)
     for facts in sample_facts(template.scope, template.kind):
         names = (words.definite(facts), words.introduced(facts), words.bare_name(facts))
         for field, text in _texts(template):

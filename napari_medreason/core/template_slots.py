@@ -38,7 +38,12 @@ def _agreeing(one: str, many: str) -> Callable[[Facts], str]:
 
 
 def _function(facts: Facts) -> str:
-    # The vocabulary writes the verb for one organ; "both kidneys filters" would be wrong.
+    # The vocabulary has the verb in the number of the name: "the ribs shield", never "a part that shield".
+    return "" if words.is_plural(facts) and not facts.function else _functions(facts)
+
+
+def _functions(facts: Facts) -> str:
+    # It has no plural for two of a pair: "both kidneys filters" would be wrong.
     if facts.function:
         return facts.function
     return facts.item.function if facts.item and facts.side != "both" else ""
@@ -69,8 +74,10 @@ _ALL = (
     Slot("a_structure", "the structure as one first spoken of", _VOCABULARY, "a liver tumour", "name",
          words.introduced),
     Slot("name", "its name without an article", _VOCABULARY, "left kidney", "name", words.bare_name),
-    Slot("function", "what it does, as a verb with its object", _VOCABULARY, "filters the blood", "",
-         _function),
+    Slot("function", "what it does, after a singular such as \"a part that\"", _VOCABULARY,
+         "filters the blood", "", _function),
+    Slot("functions", "what it does or they do, after {part}, {structure} or {name}", _VOCABULARY,
+         "shield the lungs", "", _functions),
     Slot("description", "what it looks like, without an article", _VOCABULARY, "bean-shaped organ", "",
          _description),
     Slot("place", "where it lies in every patient, with a preposition", _VOCABULARY,

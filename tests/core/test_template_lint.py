@@ -12,7 +12,7 @@ U_MRG = Template(
     "u-mrg",
     "function",
     "abdomen anatomies",
-    "Which {part} here {function}?",
+    "Which {part} here {functions}?",
     "{this} {is} {structure}, {where}.",
     "The task belongs {place}. The area there is {shape}. {this} {is} {structure}.",
 )
@@ -113,6 +113,7 @@ def test_a_good_template_has_no_findings(template):
             "diagnostic",
             "'looks abnormal'",
         ),
+        (changed(U_MRG, question="What {functions}?"), "question", "grammar", "{functions} without {part}"),
         (changed(MEDPOS, question="Where is {structure}?"), "question", "grammar", "'is' does not agree"),
         (changed(MEDPOS, question="Where are {structure}?"), "question", "grammar", "'are' does not agree"),
         (changed(MEDPOS, answer="{structure} lies {where}."), "answer", "grammar", "'lies' does not agree"),

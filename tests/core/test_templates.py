@@ -127,6 +127,10 @@ def test_a_verb_of_one_organ_is_not_put_after_two():
     template = medpos(question="Where {is} {structure}, which {function}?")
     assert fill(template, KIDNEY).question.endswith("which filters the blood, clears waste and makes urine?")
     assert why_not(template, replace(KIDNEY, side="both")) == "no words for function"
+    ribs = replace(KIDNEY, structure="ribs")
+    assert why_not(template, ribs) == "no words for function"
+    assert render("Which {part} {functions}?", ribs).startswith("Which structures shield the lungs")
+    assert render("Which {part} {functions}?", KIDNEY).startswith("Which structure filters the blood")
 
 
 @pytest.mark.parametrize(
