@@ -179,8 +179,9 @@ def plane_stack(voxels: NDArray[np.generic], geometry: Volume, axis: Axis) -> ND
 
     geometry: the volume whose grid the array has.
     """
-    axis_x, axis_y, normal = plane_axes(geometry, axis)
     grid = plane_grid(geometry, axis, 0)
+    axis_x, axis_y = _axis_of(grid.step_x_ijk), _axis_of(grid.step_y_ijk)
+    normal = 3 - axis_x - axis_y
     flip_y, flip_x = slice(None, None, sum(grid.step_y_ijk)), slice(None, None, sum(grid.step_x_ijk))
     return voxels.transpose(2 - normal, 2 - axis_y, 2 - axis_x)[:, flip_y, flip_x]
 

@@ -21,7 +21,7 @@ from napari_medreason.core.patient_position import (
     PatientPosition,
     positions_in,
 )
-from napari_medreason.core.plane import Axis, PlaneGrid, plane_grid, plane_stack, slice_count
+from napari_medreason.core.plane import Axis, PlaneGrid, plane_grid, plane_stack
 from napari_medreason.core.region_columns import Components, RegionColumns, RegionSettings, columns, merged
 from napari_medreason.core.volume import Volume
 from napari_medreason.errors import LabelMapError, QuestionError
@@ -150,12 +150,11 @@ class RegionTable(RegionColumns):
                 "make a new table"
             )
         indices = sorted({int(index) for index in changed_slices})
-        count = slice_count(self.geometry, self.settings.axis)
-        if indices and not 0 <= indices[0] <= indices[-1] < count:
-            raise QuestionError(f"slices {indices} changed; this label map has slices 0 to {count - 1}")
+        stack = plane_stack(labels, self.geometry, self.settings.axis)
+        if indices and not 0 <= indices[0] <= indices[-1] < len(stack):
+            raise QuestionError(f"slices {indices} changed; this label map has slices 0 to {len(stack) - 1}")
         old = np.isin(self.slice, indices)
         known = dict(zip(self.fingerprint[old].tolist(), self.key_points_plane[old], strict=True))
-        stack = plane_stack(labels, self.geometry, self.settings.axis)
         fresh = columns(stack, indices, self.settings, known)
         before = {field.name: getattr(self, field.name) for field in fields(RegionColumns)}
         kept = np.concatenate([~old, np.ones(fresh["label"].size, bool)])
