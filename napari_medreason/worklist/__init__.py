@@ -1,6 +1,7 @@
 """Work lists: studies of a folder, pre-labelled, corrected, accepted and read twice; no Qt here."""
 
-from napari_medreason.worklist.folder import Role, WorkList
+from napari_medreason.worklist.folder import WorkList
+from napari_medreason.worklist.item_folder import Role
 from napari_medreason.worklist.items import (
     STATES,
     VERDICTS,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +15,20 @@ from napari_medreason import io
 from napari_medreason.core.agreement import LabelAgreement, agreement
 from napari_medreason.core.label_values import checked_labels
 from napari_medreason.core.volume import Volume
-from napari_medreason.errors import LabelMapError, MedReasonError, WorkListError
-from napari_medreason.io.find_studies import FoundStudy, find_studies
+from napari_medreason.errors import MedReasonError, WorkListError
+from napari_medreason.io.find_studies import find_studies
 from napari_medreason.worklist import steps, storage
+from napari_medreason.worklist.item_folder import ItemFolder, Labels, Role
 from napari_medreason.worklist.items import Comment, Item, LabelDefinition, PreLabel, Settings, Verdict
+from napari_medreason.worklist.making import checked_definitions, id_of, write_new
 from napari_medreason.worklist.prelabels import Cancelled, PreLabeller, Progress
 
-Role = Literal["prelabel", "first", "second"]
-Labels = NDArray[np.integer]
+SETTINGS_LOCK = "settings"
 
 
 def now() -> str:
-    """The time as ISO 8601 in UTC, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """The time as ISO 8601 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _nothing(_done: int, _total: int) -> None:
@@ -38,7 +39,7 @@ def _never() -> bool:
     return False
 
 
-class WorkList:
+class WorkList(ItemFolder):
     """The studies of one folder, on their way from waiting to accepted and read twice.
 
     Everything that changes is on the disk when a method returns; a study's files change under a lock, and
@@ -47,12 +48,8 @@ class WorkList:
     """
 
     def __init__(self, folder: Path, studies: Path, settings: Settings) -> None:
-        self.folder, self.studies, self.settings = folder, studies, settings
-        self.damaged: dict[str, str] = {}
-        self._items: dict[str, Item] = {}
-        self._stamps: dict[str, tuple[int, int]] = {}
-        self._written: dict[tuple[str, str], bytes] = {}
-        self.refresh()
+        super().__init__(folder, studies, settings)
+        self._written: dict[Path, tuple[str, bytes]] = {}
 
     @classmethod
     def create(
@@ -72,7 +69,7 @@ class WorkList:
         folder, studies = Path(folder), Path(studies)
         if (folder / storage.SETTINGS_FILE).exists():
             raise WorkListError(f"the folder {folder.name!r} holds a work list already; open it instead")
-        definitions = _checked_definitions(labels)
+        definitions = checked_definitions(labels)
         found = find_studies(studies, left_out=(folder,), progress=progress, cancelled=cancelled)
         if not found:
             raise WorkListError(f"no study was found below {studies.name!r}; choose a folder with CT or MR")
@@ -80,7 +77,7 @@ class WorkList:
         way = storage.relative_studies(folder, studies)
         settings = Settings(title or studies.name, definitions, way, now())
         for study in found:
-            _write_new(folder, study)
+            write_new(folder, study)
         storage.write_json(folder / storage.SETTINGS_FILE, settings)
         return cls(folder, studies, settings)
 
@@ -101,67 +98,25 @@ class WorkList:
         storage.remove_leftovers(folder)
         return cls(folder, place, settings)
 
-    @property
-    def items(self) -> tuple[Item, ...]:
-        """All items, by path."""
-        return tuple(sorted(self._items.values(), key=lambda item: (item.path, item.series)))
-
-    def item(self, item_id: str) -> Item:
-        """One item as this program knows it; WorkListError for an unknown id."""
-        if item_id not in self._items:
-            raise WorkListError(f"the work list has no study {item_id!r}; refresh it")
-        return self._items[item_id]
-
-    def refresh(self) -> tuple[str, ...]:
-        """Take over what other programs changed; the ids of items that are new or changed."""
-        changed = []
-        for path in storage.item_paths(self.folder):
-            status = path.stat()
-            stamp = (status.st_mtime_ns, status.st_size)
-            if self._stamps.get(path.stem) == stamp:
-                continue
-            self._stamps[path.stem] = stamp
-            try:
-                self._items[path.stem] = storage.read_item(path)
-            except WorkListError as error:
-                self.damaged[path.stem] = str(error)
-                continue
-            self.damaged.pop(path.stem, None)
-            changed.append(path.stem)
-        return tuple(changed)
-
     def add_studies(
         self, *, progress: Progress | None = None, cancelled: Cancelled | None = None
     ) -> tuple[str, ...]:
         """Search the folder of studies again; the ids of those that were added. None is ever removed."""
         found = find_studies(self.studies, left_out=(self.folder,), progress=progress, cancelled=cancelled)
-        added = tuple(study for study in found if _id_of(study) not in {*self._items, *self.damaged})
+        added = tuple(study for study in found if id_of(study) not in {*self._items, *self.damaged})
         for study in added:
-            _write_new(self.folder, study)
+            write_new(self.folder, study)
         self.refresh()
-        return tuple(_id_of(study) for study in added)
+        return tuple(id_of(study) for study in added)
 
-    def study_path(self, item_id: str) -> Path:
-        """Where the study of an item is on this machine."""
-        return self.studies / self.item(item_id).path
-
-    def read_study(
-        self, item_id: str, *, progress: Progress | None = None, cancelled: Cancelled | None = None
-    ) -> Volume:
-        """The study of an item, read into memory. Raises UnreadableImageError and CancelledError."""
-        series = self.item(item_id).series or None
-        return io.read(self.study_path(item_id), series=series, progress=progress, cancelled=cancelled)
-
-    def labels_path(self, item_id: str, role: Role) -> Path:
-        """Where the labels of a model, the first or the latest second reader are kept."""
-        item = self.item(item_id)
-        name = f"second-{item.round}" if role == "second" else role
-        return self.folder / storage.LABELS / item_id / f"{name}.nii.gz"
-
-    def read_labels(self, item_id: str, role: Role, *, like: Volume | None = None) -> Labels | None:
-        """Saved labels (k, j, i), None where there are none; LabelMapError when off the grid of `like`."""
-        path = self.labels_path(item_id, role)
-        return storage.read_labels(path, like) if path.is_file() else None
+    def define_labels(self, labels: Iterable[LabelDefinition]) -> Settings:
+        """Other labels for the whole list; what was drawn stays, whatever its values."""
+        definitions = checked_definitions(labels)
+        with storage.locked(self.folder, SETTINGS_LOCK):
+            settings = replace(storage.read_settings(self.folder), labels=definitions)
+            storage.write_json(self.folder / storage.SETTINGS_FILE, settings)
+        self.settings = settings
+        return settings
 
     def starting_labels(
         self, item_id: str, *, reader: str, like: Volume, independent: bool = False
@@ -181,8 +136,8 @@ class WorkList:
         for one in roles:
             labels = self.read_labels(item_id, one, like=like)
             if labels is not None:
-                return labels.astype(np.int32 if labels.max(initial=0) < 2**31 else np.int64)
-        return np.zeros(like.shape_kji, np.int32)
+                return labels.astype(_roomy(int(labels.max(initial=0))))
+        return np.zeros(like.shape_kji, _roomy(0))
 
     def prelabel(
         self,
@@ -237,15 +192,17 @@ class WorkList:
         """
         whole = checked_labels(labels)
         content = blake2b(np.ascontiguousarray(whole).data, digest_size=16).digest()
+        when = now()
 
         def step(item: Item) -> Item:
-            changed = steps.saved(item, reader=reader, when=now())
-            role: Role = "second" if steps.role_of(item, reader) == "second" else "first"
-            path = self.labels_path(item_id, role)
-            if self._written.get((item_id, role)) == content and path.is_file() and item.saved:
+            changed = steps.saved(item, reader=reader, when=when)
+            second = item.open_second
+            last, role = (item.saved, "first") if second is None else (second.saved, "second")
+            path = self.labels_path(item_id, "second" if role == "second" else "first")
+            if self._written.get(path) == (last, content) and path.is_file():
                 return item
             storage.write_labels(path, whole, like)
-            self._written[item_id, role] = content
+            self._written[path] = (when, content)
             return changed
 
         return self._change(item_id, step)
@@ -292,7 +249,7 @@ class WorkList:
 
     def comment(self, item_id: str, comment: Comment) -> Item:
         """Add a comment; its date is set here when it has none."""
-        dated = comment if comment.date else Comment(**{**vars(comment), "date": now()})
+        dated = comment if comment.date else replace(comment, date=now())
         return self._change(item_id, lambda item: steps.commented(item, dated))
 
     def agreement(self, item_id: str) -> tuple[LabelAgreement, ...]:
@@ -311,46 +268,7 @@ class WorkList:
         first, second = (io.read(path) for path in paths)
         return agreement(first.voxels, second.voxels, spacing_kji=first.spacing_kji)
 
-    def _change(self, item_id: str, step: Callable[[Item], Item]) -> Item:
-        """Take a step on what is on the disk now; the file changes only when the step succeeds."""
-        self.item(item_id)
-        path = self.folder / storage.ITEMS / f"{item_id}.json"
-        with storage.locked(self.folder, item_id):
-            before = storage.read_item(path)
-            self._items[item_id] = before
-            after = step(before)
-            if after is not before:
-                storage.write_json(path, after)
-                self._items[item_id] = after
-            status = path.stat()
-            self._stamps[item_id] = (status.st_mtime_ns, status.st_size)
-        return after
 
-
-def _id_of(study: FoundStudy) -> str:
-    """From the series, wherever its folder is moved to, or from the path of a file."""
-    by_series = "." in study.series
-    key = study.series if by_series else f"{study.path}\0{study.series}"
-    return f"{'s' if by_series else 'f'}-{sha256(key.encode()).hexdigest()[:16]}"
-
-
-def _write_new(folder: Path, study: FoundStudy) -> None:
-    item = Item(
-        _id_of(study), study.path, study.series, study.patient, study.study, study.modality, study.shape_kji
-    )
-    path = folder / storage.ITEMS / f"{item.id}.json"
-    with storage.locked(folder, item.id):
-        if not path.exists():
-            storage.write_json(path, item)
-
-
-def _checked_definitions(labels: Iterable[LabelDefinition]) -> tuple[LabelDefinition, ...]:
-    definitions = tuple(labels)
-    values = [definition.value for definition in definitions]
-    if not definitions or min(values) < 1 or len(set(values)) < len(values):
-        raise WorkListError(
-            "a work list needs labels with different values from 1 on; give each label a value of its own"
-        )
-    if not all(definition.name.strip() for definition in definitions):
-        raise LabelMapError("a label has no name; name each label, such as “liver”")
-    return definitions
+def _roomy(highest: int) -> type[np.integer]:
+    """A dtype with room for labels that the reader adds, and small for the viewer."""
+    return np.uint16 if highest < 2**16 else np.int32 if highest < 2**31 else np.int64

@@ -97,6 +97,15 @@ def item_paths(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def stamp(path: Path) -> tuple[int, int]:
+    """What changes when a file is replaced; WorkListError when it is gone."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise WorkListError(f"{path.name} can't be read: {error.strerror}; check the folder") from error
+    return status.st_mtime_ns, status.st_size
+
+
 @contextmanager
 def locked(folder: Path, name: str) -> Iterator[None]:
     """Hold the lock of one item; WorkListError when another program holds it for too long."""
