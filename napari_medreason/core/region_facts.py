@@ -55,7 +55,7 @@ def facts_of(
         name=name,
         side=side or _side(structure, patient, count),
         modality=modality,
-        axis=table.settings.axis,
+        axis=table.settings.axis if grid.orientation else "",
         position=table.words(row),
         quadrant=table.quadrant_words(row),
         near_center=bool(table.near_center[row]),

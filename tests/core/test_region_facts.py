@@ -63,7 +63,7 @@ def test_storage_order_never_changes_the_words(labels):
 def test_without_orientation_there_is_no_side_and_no_mm(labels):
     facts = facts_of(slice_regions(labels), 0, "kidney")
     assert (facts.side, facts.patient_side, facts.patient_place, facts.size_mm) == ("", "", "", None)
-    assert facts.position == "top right"
+    assert (facts.position, facts.axis) == ("top right", "")
 
 
 def test_brightness_is_against_the_ring_around():
