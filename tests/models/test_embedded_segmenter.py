@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy
 
 from napari_medreason.core.plane import cut
 from napari_medreason.core.resample import ModelFrame
@@ -10,6 +11,7 @@ from napari_medreason.errors import CancelledError, QuestionError
 from napari_medreason.io import read
 from napari_medreason.models import create_segmenter
 from napari_medreason.models.base import ScoredMasks, Segmenter
+from napari_medreason.models.embedded.masks import without_specks
 from napari_medreason.models.embedded.segmenter import _cleaned
 from napari_medreason_sample_data import ct_folder, label_names, truth
 
@@ -83,6 +85,34 @@ def test_an_island_that_was_clicked_as_inside_stays():
     clicked = _cleaned(logits, frame, [(20.0, 20.0), (51.0, 51.0)], [True, True]) > 0
     assert clicked[50:53, 50:53].all()
     assert clicked.sum() == without.sum() + 9
+
+
+def test_specks_go_and_small_holes_close_wherever_the_mask_lies():
+    mask = np.zeros((80, 90), bool)
+    mask[0:40, 50:90] = True
+    mask[10, 60] = False
+    mask[20:35, 70:85] = False
+    mask[70:73, 2:5] = True
+    clean = without_specks(mask, 8)
+    assert clean[10, 60]
+    assert not clean[20:35, 70:85].any()
+    assert not clean[70:73, 2:5].any()
+    assert clean.sum() == mask.sum() - 9 + 1
+    assert not without_specks(np.zeros((5, 5), bool), 8).any()
+
+
+def test_edges_of_a_mask_follow_the_planes_own_pixels():
+    """A disc in model pixels of 3 mm, on a plane of 0.75 mm: a round edge, no steps of model pixels."""
+    frame = ModelFrame.with_pixel_size((256, 256), (0.75, 0.75), 3.0, 32)
+    y, x = np.indices(frame.model_shape)
+    middle = frame.point_to_model((127.5, 127.5))
+    logits = (15 - np.hypot(y - middle[1], x - middle[0])).astype(np.float32)
+    mask = frame.map_to_plane(logits, fill=-10.0) > 0
+    edge = mask ^ scipy.ndimage.binary_erosion(mask)
+    rows, columns = np.nonzero(edge)
+    radius = np.hypot(rows - 127.5, columns - 127.5)
+    assert radius.max() - radius.min() < 2
+    assert abs(radius.mean() - 60) < 1
 
 
 def test_loading_in_advance(study):

@@ -9,6 +9,7 @@ import scipy  # its submodules load at first use; ndimage takes half a second
 from numpy.typing import NDArray
 
 from napari_medreason.core.geometry import index_to_lps
+from napari_medreason.core.grounding import mask_box
 from napari_medreason.core.plane import Plane
 from napari_medreason.models.embedded.perception import Perception
 
@@ -33,13 +34,17 @@ def margin(seen: Perception, members: Sequence[str]) -> NDArray[np.float32]:
 
 def without_specks(mask: NDArray[np.bool_], smallest: float) -> NDArray[np.bool_]:
     """The mask without islands under `smallest` pixels or far smaller than the largest; holes filled."""
-    islands, count = scipy.ndimage.label(mask)
-    if count == 0:
+    box = mask_box(mask)
+    if box is None:
         return mask
+    left, top, right, bottom = (int(edge) for edge in box)
+    islands, _ = scipy.ndimage.label(mask[top:bottom, left:right])
     sizes = np.bincount(islands.ravel())
     sizes[0] = 0
     keep = (sizes >= smallest) & (sizes >= SPECK_SHARE * sizes.max())
-    return _small_holes_filled(keep[islands])
+    clean = np.zeros_like(mask)
+    clean[top:bottom, left:right] = _small_holes_filled(keep[islands])
+    return clean
 
 
 def _small_holes_filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -191,7 +191,7 @@ def _cleaned(
     clean = without_specks(mask, smallest)
     if mask.any() and not clean.any():
         clean = mask.copy()
-    islands = scipy.ndimage.label(mask)[0]
+    islands = scipy.ndimage.label(mask)[0] if any(inside) else mask
     for (x, y), wanted in zip(points, inside, strict=True):
         row, column = round(y), round(x)
         if not (0 <= row < mask.shape[0] and 0 <= column < mask.shape[1]):
