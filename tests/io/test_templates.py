@@ -324,3 +324,23 @@ def test_the_page_about_templates_lists_every_slot_and_field():
         assert all(f"`{kind}`" in page for kind in kinds)
     examples = re.findall(r"```yaml\n(.*?)```", page, re.S)
     assert [len(parse(example.encode(), "page.yaml")) for example in examples] == [2]
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.text("ab:-{}[]\"',&*!|>#%@ \n\t\r1~", max_size=60).map(str.encode),
+        st.tuples(st.integers(0, 200), st.binary(min_size=1, max_size=3)).map(
+            lambda cut: yaml_of()[: cut[0]] + cut[1] + yaml_of()[cut[0] :]
+        ),
+    ),
+    st.sampled_from(SUFFIXES),
+)
+def test_any_bytes_give_templates_or_one_line(data, suffix):
+    said = ""
+    try:
+        parse(data, f"a{suffix}")
+    except TemplateError as error:
+        said = str(error)
+    assert not said or re.fullmatch(rf"a\{suffix}, line \d+.*", said), said
