@@ -37,7 +37,7 @@ class MaskFacts:
     """What is known about the mask that words are checked against.
 
     quadrant: MedPos words of the image, such as "top left". patient: None when `withheld` says why not.
-    name: what the mask shows, None when it has no name. component_count: its parts on the slice.
+    name: what the mask shows, None when it has no name.
     """
 
     quadrant: str
@@ -47,7 +47,6 @@ class MaskFacts:
     sizes: MaskSizes
     slice_index: int
     name: LabelName | None = None
-    component_count: int = 1
 
 
 _Rule = tuple[re.Pattern[str], Callable[[re.Match[str], MaskFacts], tuple[Verdict, str]]]
