@@ -12,7 +12,7 @@ from .cases import LoadedCase
 from .config import BuildConfig
 from .dropped import Dropped
 from .making import Origin
-from .targets import Target
+from .targets import PlaneTargets
 from .writers.task import Task, TextRefusedError, Writer, Written
 
 
@@ -40,4 +40,4 @@ class Builder:
 
     system: System
     title: str
-    build: Callable[[Sequence[Target], LoadedCase, Origin, Context], Iterator[Record]] = field(repr=False)
+    build: Callable[[PlaneTargets, LoadedCase, Origin, Context], Iterator[Record]] = field(repr=False)

@@ -68,7 +68,7 @@ def make_record(origin: Origin, target: Target, words: Words) -> Record:
         structure=target.name.structure,
         label=target.name.name,
         value=target.value,
-        side=target.name.side,
+        side=target.facts.side if target.facts.side in ("left", "right") else "",
         super_category=item.super_category if item else "",
         healthy=origin.healthy,
         approach=words.approach,

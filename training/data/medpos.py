@@ -10,14 +10,14 @@ from napari_medreason.core.templates import Template, applicable, fill
 from .cases import LoadedCase
 from .context import Builder, Context
 from .making import Origin, Words, choices, make_record, target_key
-from .targets import Target
+from .targets import PlaneTargets, Target
 
 
-def build(plane: Sequence[Target], _loaded: LoadedCase, origin: Origin, context: Context) -> Iterator[Record]:
+def build(plane: PlaneTargets, _loaded: LoadedCase, origin: Origin, context: Context) -> Iterator[Record]:
     """`questions_per_region` records for each region of a plane, with wordings of the record's split."""
     split = "test" if origin.split == "test" else "train"
     templates = [one for one in context.templates if one.split == split]
-    for target in plane:
+    for target in plane.chosen:
         for template in _some(templates, target, context):
             filled = fill(template, target.facts)
             words = Words(

@@ -7,7 +7,7 @@ questions and answers. What comes out waits for review.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from napari_medreason.core.template_slots import render
 from .cases import LoadedCase
 from .context import Builder, Context
 from .making import Origin, Words, make_record, target_key
-from .targets import Target, beside
+from .targets import PlaneTargets, Target
 from .telling import picture, told, told_image, told_others
 from .writers.task import Descriptions, Pair, Task, TaskKind, prompt
 
@@ -27,28 +27,28 @@ ORIENTATIONS: tuple[Orientation, ...] = ("attribute", "location")
 LENGTHS: tuple[Literal["short", "long"], ...] = ("short", "long")
 
 
-def build(plane: Sequence[Target], loaded: LoadedCase, origin: Origin, context: Context) -> Iterator[Record]:
+def build(plane: PlaneTargets, loaded: LoadedCase, origin: Origin, context: Context) -> Iterator[Record]:
     """Up to four records per target and round: attribute and location oriented, short and long."""
     caption = _caption(plane, loaded, context)
     if caption is None:
-        context.dropped.add("region: no caption of its image", len(plane))
+        context.dropped.add("region: no caption of its image", len(plane.chosen))
         return
     for number in range(context.config.rounds):
         for orientation in ORIENTATIONS:
             yield from _round(_Round(plane, caption, orientation, number, origin, context))
 
 
-def _caption(plane: Sequence[Target], loaded: LoadedCase, context: Context) -> str | None:
-    first = plane[0]
+def _caption(plane: PlaneTargets, loaded: LoadedCase, context: Context) -> str | None:
+    first = plane.chosen[0]
     writer = context.config.writer
     send = writer.kind == "endpoint" and writer.send_images
-    names = ", ".join(render("{name}", target.facts) for target in plane)
+    names = ", ".join(render("{name}", target.facts) for target in plane.seen)
     task = Task(
         kind="caption",
         key=f"caption|{target_key(first)}",
         prompt=prompt("caption", image=told_image(first), structures=names),
         target=first,
-        others=tuple(plane[1:]),
+        others=plane.beside(first),
         picture=picture(loaded, first) if send else None,
     )
     written = context.write(task)
@@ -59,7 +59,7 @@ def _caption(plane: Sequence[Target], loaded: LoadedCase, context: Context) -> s
 class _Round:
     """One pass over a plane; number counts the rounds from 0."""
 
-    plane: Sequence[Target]
+    plane: PlaneTargets
     caption: str
     orientation: Orientation
     number: int
@@ -70,7 +70,7 @@ class _Round:
         self, kind: TaskKind, target: Target, wording: Mapping[str, str], given: Mapping[str, Any]
     ) -> Task:
         """A task about one target, with the words that every prompt of this system needs."""
-        others = beside(target, self.plane)
+        others = self.plane.beside(target)
         words = {"image": told_image(target), "target": told(target), "others": told_others(others)}
         return Task(
             kind=kind,
@@ -84,11 +84,9 @@ class _Round:
 
 
 def _round(work: _Round) -> Iterator[Record]:
-    described = {id(target): _described(work, target) for target in work.plane}
-    for target in work.plane:
-        texts = described[id(target)]
-        others = [described[id(other)] for other in beside(target, work.plane)]
-        kept = _evaluated(work, target, texts, [other for other in others if other]) if texts else None
+    for target in work.plane.chosen:
+        texts = _described(work, target)
+        kept = _evaluated(work, target, texts) if texts else None
         if kept is not None:
             yield from _records(work, target, kept)
 
@@ -100,11 +98,9 @@ def _described(work: _Round, target: Target) -> Descriptions | None:
     return None if written is None else written.answer
 
 
-def _evaluated(
-    work: _Round, target: Target, texts: Descriptions, others: Sequence[Descriptions]
-) -> Descriptions | None:
+def _evaluated(work: _Round, target: Target, texts: Descriptions) -> Descriptions | None:
     """What the evaluator keeps; a rejected text is "" and is counted."""
-    given = {**to_plain(texts), "described_others": [(other.short, other.long) for other in others]}
+    given = {**to_plain(texts), "approach": work.orientation}
     wording = {"short": texts.short, "long": texts.long}
     written = work.context.write(work.task("evaluate", target, wording, given))
     if written is None:

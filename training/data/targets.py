@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from napari_medreason.core.label_extents import label_extents
 from napari_medreason.core.label_names import LabelName, named
 from napari_medreason.core.medpos import Rule
+from napari_medreason.core.neighbours import Neighbourhood, contacts, neighbourhoods
 from napari_medreason.core.plane import Axis, Box, PlaneGrid, Point
 from napari_medreason.core.record import ImageReference, PositionWords
+from napari_medreason.core.region_facts import brightness_of, facts_of, neighbour_words
 from napari_medreason.core.regions import RegionTable, slice_regions
 from napari_medreason.core.template_facts import Brightness, Facts, Side
+from napari_medreason.core.template_slots import render
 
 from .cases import Labels, LoadedCase
 from .config import BuildConfig, RegionConfig
 from .dropped import Dropped
-
-_RING = 4
-"""Width in pixels of the surroundings that a region's brightness is compared with."""
-_CLEAR_DIFFERENCE = 0.5
-"""Difference of means, in standard deviations of the surroundings, that an eye sees at once."""
+from .selection import Row, by_plane, selected_rows, usable_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,28 +45,34 @@ class Target:
     facts: Facts
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One row of one table, with what selection needs."""
+@dataclass(frozen=True, eq=False)
+class PlaneTargets:
+    """The regions of one plane. chosen: those that become records. seen: every named one, to refer to."""
 
-    layer: int
-    axis: Axis
-    index: int
-    value: int
-    row: int
+    chosen: tuple[Target, ...]
+    seen: tuple[Target, ...]
+
+    def beside(self, target: Target) -> tuple[Target, ...]:
+        """The other regions of the plane."""
+        return tuple(other for other in self.seen if other is not target)
 
 
-def planes_of(loaded: LoadedCase, config: BuildConfig, dropped: Dropped) -> Iterator[tuple[Target, ...]]:
-    """The kept targets of a case, those of one plane together, in order of axis and slice."""
+def planes_of(loaded: LoadedCase, config: BuildConfig, dropped: Dropped) -> Iterator[PlaneTargets]:
+    """The kept targets of a case by plane, in order of axis and slice."""
+    axes = _axes(loaded, config.regions)
     tables = {
         (number, axis): _table(layer, loaded, axis, config)
         for number, layer in enumerate(loaded.labels)
-        for axis in _axes(loaded, config.regions)
+        for axis in axes
     }
-    rows = _selected(tables, loaded.labels, config.regions, dropped)
-    for plane in _by_plane(rows):
+    around = [_around(tables[number, axes[0]], layer, loaded) for number, layer in enumerate(loaded.labels)]
+    usable = usable_rows(tables, loaded.labels, config.regions, dropped)
+    kept = set(selected_rows(usable, config.regions, dropped))
+    for plane in by_plane(usable, {(one.axis, one.index) for one in kept}):
         targets = [_target(tables[one.layer, one.axis], one, loaded, config.rule) for one in plane]
-        yield tuple(_with_neighbours(targets))
+        seen = tuple(_with_neighbours(targets, plane, around))
+        chosen = tuple(target for target, one in zip(seen, plane, strict=True) if one in kept)
+        yield PlaneTargets(chosen, seen)
 
 
 def _axes(loaded: LoadedCase, regions: RegionConfig) -> tuple[Axis, ...]:
@@ -81,62 +85,7 @@ def _table(layer: Labels, loaded: LoadedCase, axis: Axis, config: BuildConfig) -
     return slice_regions(labels, axis=axis, rule=config.rule, near_fraction=config.near_fraction)
 
 
-def _selected(
-    tables: dict[tuple[int, Axis], RegionTable],
-    labels: Sequence[Labels],
-    regions: RegionConfig,
-    dropped: Dropped,
-) -> list[_Row]:
-    kept: list[_Row] = []
-    for (layer, axis), table in tables.items():
-        by_value: dict[int, list[_Row]] = defaultdict(list)
-        for row in range(len(table)):
-            value = int(table.label[row])
-            reason = _reason_to_drop(table, row, value in labels[layer].names, regions)
-            if reason:
-                dropped.add(reason)
-            else:
-                by_value[value].append(_Row(layer, axis, int(table.slice[row]), value, row))
-        for rows in by_value.values():
-            some = spread(rows, regions.slices_per_structure)
-            dropped.add("region: beyond slices_per_structure", len(rows) - len(some))
-            kept += some
-    return _limit_planes(kept, regions.slices_per_case, dropped)
-
-
-def _reason_to_drop(table: RegionTable, row: int, is_named: bool, regions: RegionConfig) -> str:
-    if not is_named and not regions.unnamed:
-        return "region: label without a name"
-    if int(table.area_px[row]) < regions.minimum_pixels:
-        return f"region: fewer than {regions.minimum_pixels} pixels"
-    return ""
-
-
-def spread(rows: Sequence[Any], count: int) -> list[Any]:
-    """At most `count` of the rows, evenly spread from the middle outwards; all of them for 0."""
-    if count <= 0 or len(rows) <= count:
-        return list(rows)
-    places = (np.arange(count) + 0.5) * len(rows) / count
-    return [rows[int(place)] for place in places]
-
-
-def _limit_planes(rows: list[_Row], count: int, dropped: Dropped) -> list[_Row]:
-    planes = sorted({(one.axis, one.index) for one in rows})
-    wanted = set(spread(planes, count))
-    kept = [one for one in rows if (one.axis, one.index) in wanted]
-    dropped.add("region: beyond slices_per_case", len(rows) - len(kept))
-    return kept
-
-
-def _by_plane(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
-    planes: dict[tuple[str, int], list[_Row]] = defaultdict(list)
-    for one in rows:
-        planes[one.axis, one.index].append(one)
-    for key in sorted(planes):
-        yield sorted(planes[key], key=lambda one: (one.layer, one.value))
-
-
-def _target(table: RegionTable, one: _Row, loaded: LoadedCase, rule: Rule) -> Target:
+def _target(table: RegionTable, one: Row, loaded: LoadedCase, rule: Rule) -> Target:
     layer, row, grid = loaded.labels[one.layer], one.row, table.grid(one.row)
     name = named(layer.names.get(one.value, f"label {one.value}"))
     mask = np.asarray(grid.take(layer.voxels) == one.value)
@@ -153,7 +102,7 @@ def _target(table: RegionTable, one: _Row, loaded: LoadedCase, rule: Rule) -> Ta
         key_points_plane=(points[0], points[1]),
         position=words,
         patient=None if patient is None else patient.as_json(),
-        facts=_facts(table, row, loaded, name, _brightness(loaded, grid, mask)),
+        facts=replace(_facts(table, row, loaded, name), brightness=_brightness(loaded, grid, mask)),
     )
 
 
@@ -171,31 +120,17 @@ def _reference(loaded: LoadedCase, layer: Labels, grid: PlaneGrid) -> ImageRefer
     )
 
 
-def _facts(
-    table: RegionTable, row: int, loaded: LoadedCase, name: LabelName, brightness: Brightness
-) -> Facts:
-    grid = table.grid(row)
-    x0, y0, x1, y1 = (float(edge) for edge in table.box_plane[row])
+def _facts(table: RegionTable, row: int, loaded: LoadedCase, name: LabelName) -> Facts:
     side: Side = "left" if name.side == "left" else "right" if name.side == "right" else ""
-    patient = table.patient(row)
-    own_name = "" if name.structure and _is_plain(name) else name.name
-    return Facts(
-        structure=name.structure or name.name.replace(" ", "_"),
-        name=own_name,
+    facts = facts_of(
+        table,
+        row,
+        name.structure or name.name.replace(" ", "_"),
+        name="" if name.structure and _is_plain(name) else name.name,
         side=side,
         modality=loaded.case.modality or (loaded.volume.modality if loaded.has_pixels else ""),
-        axis=grid.axis if grid.orientation else "",
-        position=table.words(row),
-        quadrant=table.quadrant_words(row),
-        near_center=bool(table.near_center[row]),
-        image_shape=grid.shape,
-        box_plane=(x0, y0, x1, y1),
-        spacing=grid.spacing if table.spacing_known else None,
-        area_px=int(table.area_px[row]),
-        component_count=int(table.component_count[row]),
-        brightness=brightness,
-        patient_side=getattr(patient, "side", "") or "",
     )
+    return facts if table.grid(row).orientation else replace(facts, axis="")
 
 
 def _is_plain(name: LabelName) -> bool:
@@ -204,26 +139,46 @@ def _is_plain(name: LabelName) -> bool:
 
 
 def _brightness(loaded: LoadedCase, grid: PlaneGrid, mask: NDArray[np.bool_]) -> Brightness:
-    """A region's mean grey value against a ring around it; "" without an image or without a ring."""
+    """Grey level against the surroundings; "" without an image or where a value is not finite."""
     if not loaded.has_pixels:
         return ""
     image = np.asarray(grid.take(loaded.volume.voxels), np.float64)
-    ring = ndimage.binary_dilation(mask, iterations=_RING) & ~mask & np.isfinite(image)
-    inside = mask & np.isfinite(image)
-    if ring.sum() < 5 or not inside.any():
-        return ""
-    around = image[ring]
-    difference = (image[inside].mean() - around.mean()) / max(float(around.std()), 1e-6)
-    if abs(difference) < _CLEAR_DIFFERENCE:
-        return "similar"
-    return "brighter" if difference > 0 else "darker"
+    return brightness_of(image, mask) if np.isfinite(image).all() else ""
 
 
-def _with_neighbours(targets: Sequence[Target]) -> Iterator[Target]:
-    """Each target with the phrase of its nearest other structure on the plane, such as "below the liver"."""
-    yield from targets
+Around = Mapping[int, Neighbourhood]
 
 
-def beside(target: Target, plane: Sequence[Target]) -> tuple[Target, ...]:
-    """The other targets of the same plane."""
-    return tuple(other for other in plane if other is not target)
+def _around(table: RegionTable, layer: Labels, loaded: LoadedCase) -> Around:
+    """What lies beside each label of a layer; nothing where the orientation is unknown."""
+    if not loaded.volume.orientation_known or len(layer.names) < 2:
+        return {}
+    return neighbourhoods(label_extents(table), contacts(layer.voxels, loaded.volume.affine))
+
+
+def _with_neighbours(
+    targets: Sequence[Target], rows: Sequence[Row], around: Sequence[Around]
+) -> Iterator[Target]:
+    """Each target with the places of the structures beside it that are seen on the same plane."""
+    for target, one in zip(targets, rows, strict=True):
+        beside = around[one.layer].get(one.value)
+        if beside is None:
+            yield target
+            continue
+        names = {
+            other.value: render("{structure}", neighbour.facts)
+            for neighbour, other in zip(targets, rows, strict=True)
+            if other.layer == one.layer and other.value != one.value
+        }
+        across = _ACROSS[one.axis]
+        in_plane = tuple(near for near in beside.neighbours if near.direction not in across)
+        words = neighbour_words(replace(beside, neighbours=in_plane), names)
+        yield replace(target, facts=replace(target.facts, neighbours=words))
+
+
+_ACROSS: Mapping[Axis, tuple[str, str]] = {
+    "axial": ("superior to", "inferior to"),
+    "coronal": ("anterior to", "posterior to"),
+    "sagittal": ("left of", "right of"),
+}
+"""Directions that can't be seen on a plane."""

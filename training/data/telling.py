@@ -18,7 +18,7 @@ _MOST_OTHERS = 12
 def told(target: Target) -> str:
     """Name, box as shares of width and height, and what can be seen of a target."""
     facts = target.facts
-    seen = [("position", facts.position), ("brightness", facts.brightness), ("side", target.name.side)]
+    seen = [("position", facts.position), ("brightness", facts.brightness), ("side", facts.side)]
     known = "".join(f", {name} {value}" for name, value in seen if value)
     return f"{render('{name}', facts)}, box {box_shares(target)}{known}, {render('{shape}, {share}', facts)}"
 

@@ -7,7 +7,7 @@ revised to the region. What comes out waits for review.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from napari_medreason.core.anatomy import FINDING_CATEGORIES, structures
 from napari_medreason.core.record import Record, TemplateUse
@@ -16,7 +16,7 @@ from napari_medreason.core.template_slots import render
 from .cases import LoadedCase
 from .context import Builder, Context
 from .making import Origin, Words, choices, make_record, target_key
-from .targets import Target, beside
+from .targets import PlaneTargets, Target
 from .telling import point_shares, told, told_image, told_others
 from .writers.task import Descriptions, Format, ReasonedPair, Task, prompt
 
@@ -33,9 +33,9 @@ _HEALTH = {True: "healthy", False: "not healthy", None: "health not stated"}
 _MEMBERS_SHOWN = 12
 
 
-def build(plane: Sequence[Target], _loaded: LoadedCase, origin: Origin, context: Context) -> Iterator[Record]:
+def build(plane: PlaneTargets, _loaded: LoadedCase, origin: Origin, context: Context) -> Iterator[Record]:
     """One record per target whose super-category is known."""
-    for target in plane:
+    for target in plane.chosen:
         category = target.facts.super_category
         if not category:
             context.dropped.add("region: label outside the fifteen super-categories")
@@ -46,10 +46,8 @@ def build(plane: Sequence[Target], _loaded: LoadedCase, origin: Origin, context:
             yield from _record(target, described, formats, origin, context)
 
 
-def _described(
-    target: Target, plane: Sequence[Target], origin: Origin, context: Context
-) -> Descriptions | None:
-    others = beside(target, plane)
+def _described(target: Target, plane: PlaneTargets, origin: Origin, context: Context) -> Descriptions | None:
+    others = plane.beside(target)
     task = Task(
         kind="description",
         key=f"description|{target_key(target)}",

@@ -38,6 +38,7 @@ _LOCATION = (
     ("the {part} {patient_side}, {where}", "the {size} area {where}, {patient_side}"),
     ("the {part} {where}", "the {size} area {where}, covering {share}"),
 )
+_PATTERNS = {"attribute": _ATTRIBUTE, "location": _LOCATION}
 _SHORT_SENTENCES = (
     "{a_size_area} is seen {where}; its outline is {shape}.",
     "An area with an outline that is {shape} is seen {where}.",
@@ -127,7 +128,8 @@ def _unusable(pattern: str, facts: Facts) -> bool:
 
 def _evaluate(_writer: TemplateWriter, task: Task) -> Written:
     """Keep a description unless another structure of the plane has the same one."""
-    taken = {text for other in task.given.get("described_others", ()) for text in other}
+    patterns = [pattern for pair in _PATTERNS[task.given["approach"]] for pattern in pair]
+    taken = {render(pattern, other.facts) for other in task.others for pattern in patterns}
     kept = ("" if task.given[length] in taken else task.given[length] for length in ("short", "long"))
     return Written(Descriptions(*kept))
 
