@@ -36,7 +36,9 @@ def presence_weights(
     cues, wanted, known = [], [], []
     for step in range(CALIBRATION_BATCHES):
         batch = sources[step % len(sources)].batch(4, 0.7, seeded(CALIBRATION_SEED, step))
-        _, logits, presence = predicted(network, batch, config.pixel_mm)
+        _, logits, presence = predicted(
+            network, batch, config.pixel_mm, symmetric=config.expert == "brain_mr"
+        )
         area = np.stack([areas(image.numpy()) for image in logits])
         cues.append(np.stack([presence.numpy(), np.log1p(area)], -1))
         wanted.append(present(batch.labels, batch.known.shape[1]) > 0.5)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from napari_medreason.models.embedded import inputs
+from napari_medreason.models.embedded.averaging import network_maps
 from napari_medreason.models.embedded.network import GroundingNetwork, ImageFeatures
 
 from .batches import Batch, Source
@@ -65,13 +65,11 @@ def validation_scores(run: Run, source: Source) -> dict[str, Any]:
 
 
 def predicted(
-    network: GroundingNetwork, batch: Batch, pixel_mm: float
+    network: GroundingNetwork, batch: Batch, pixel_mm: float, *, symmetric: bool = False
 ) -> tuple[ImageFeatures, Tensor, Tensor]:
     """Features, mask logits (B, K, S, S) and presence logits (B, K) of a batch."""
-    place = inputs.place_maps(batch.channels, batch.plane, pixel_mm)
-    features = network.features(batch.channels, place)
-    logits, presence = network.structures(features)
-    return features, logits, presence
+    maps = network_maps(network, batch.channels, batch.plane, pixel_mm, symmetric=symmetric)
+    return maps.features, maps.logits, maps.presence
 
 
 def add_to_tally(tally: Tally, logits: Tensor, batch: Batch) -> None:

@@ -48,7 +48,8 @@ def _mirror_checks(perceiver: Perceiver, plane: Plane, found: Answer, *, drawn: 
         return []
     expert = perceiver.expert_for(plane)
     mirrored = replace(plane, image=np.ascontiguousarray(plane.image[:, ::-1]))
-    here, there = perceiver.perceive(plane, expert), perceiver.perceive(mirrored, expert)
+    # An average over both views would agree with its mirror image by construction.
+    here, there = (perceiver.perceive(image, expert, averaged=False) for image in (plane, mirrored))
     results = [orientation_check(areas_seen(here), areas_seen(there))]
     if pair and not drawn:
         again = look(there, mirrored, found.structure, _MIRRORED_SIDE[found.side])

@@ -58,6 +58,11 @@ class Expert:
         return all(self.level.get(leaf) == "experimental" for leaf in leaves(structure))
 
     @property
+    def symmetric(self) -> bool:
+        """Whether left and right of the body part look alike."""
+        return self.region == "head"
+
+    @property
     def file(self) -> Path:
         """The weights."""
         return self.folder / f"{self.id}.safetensors"

@@ -6,7 +6,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,17 +57,13 @@ class Perception:
 
 
 class Perceiver:
-    """Loads experts when they are first needed and remembers the planes seen last.
-
-    load_seconds: time spent on loading since it was last asked for by `take_load_seconds`.
-    """
+    """Loads experts when they are first needed and remembers the planes seen last."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self.experts = load_experts(folder)
         self.weights_sha256 = combined_hash(self.experts)
         self._networks: dict[str, GroundingNetwork] = {}
         self._seen: OrderedDict[bytes, Perception] = OrderedDict()
-        self._load_seconds = 0.0
 
     def expert_for(self, plane: Plane) -> Expert | None:
         """The expert that reads this kind of image; None for other modalities and for pictures."""
@@ -76,12 +71,16 @@ class Perceiver:
             return None
         return next((expert for expert in self.experts if expert.modality == plane.modality), None)
 
-    def perceive(self, plane: Plane, expert: Expert | None = None) -> Perception:
-        """What `expert` (else the plane's own, else the MR one) sees on the plane; cached."""
+    def perceive(self, plane: Plane, expert: Expert | None = None, *, averaged: bool = True) -> Perception:
+        """What `expert` (else the plane's own, else the MR one) sees on the plane; cached.
+
+        averaged: a symmetric body part is also seen mirrored, and both views are averaged.
+        """
         chosen = self._chosen(plane, expert)
-        key = _key(plane, chosen)
+        symmetric = averaged and chosen.symmetric
+        key = _key(plane, chosen) + bytes([symmetric])
         if key not in self._seen:
-            self._seen[key] = _perceive(plane, chosen, self.network(chosen))
+            self._seen[key] = _perceive(plane, chosen, self.network(chosen), symmetric=symmetric)
         self._seen.move_to_end(key)
         while len(self._seen) > KEPT_PLANES:
             self._seen.popitem(last=False)
@@ -93,20 +92,13 @@ class Perceiver:
     def network(self, expert: Expert) -> GroundingNetwork:
         """The expert's network, loaded once; WeightsError when its weights are damaged."""
         if expert.id not in self._networks:
-            start = perf_counter()
             self._networks[expert.id] = load_network(expert)
-            self._load_seconds += perf_counter() - start
         return self._networks[expert.id]
 
     def prepare(self, plane: Plane) -> None:
         """Load all that `perceive` will need for this plane, so that loading isn't counted as reasoning."""
         self.network(self._chosen(plane, None))
         scipy.ndimage  # noqa: B018  # loads at first use, which takes half a second
-
-    def take_load_seconds(self) -> float:
-        """Seconds spent on loading weights since the last call."""
-        seconds, self._load_seconds = self._load_seconds, 0.0
-        return seconds
 
     def close(self) -> None:
         """Give memory back."""
@@ -135,29 +127,29 @@ def model_frame(plane: Plane, expert: Expert) -> ModelFrame:
     return ModelFrame.with_pixel_size((rows, columns), spacing, pixel_mm, _SIZE_MULTIPLE)
 
 
-def _perceive(plane: Plane, expert: Expert, network: GroundingNetwork) -> Perception:
+def _perceive(plane: Plane, expert: Expert, network: GroundingNetwork, *, symmetric: bool) -> Perception:
     import torch
 
     from napari_medreason.models.embedded import inputs
+    from napari_medreason.models.embedded.averaging import network_maps
 
     frame = model_frame(plane, expert)
     image = frame.image_to_model(plane.image, fill_value(plane, expert))
     with torch.inference_mode():
         channels = inputs.scale(torch.from_numpy(image)[None], expert.modality)
         axis = torch.tensor([AXES.index(plane.grid.axis)])
-        features = network.features(channels, inputs.place_maps(channels, axis, expert.pixel_mm))
-        logits, presence = network.structures(features)
+        maps = network_maps(network, channels, axis, expert.pixel_mm, symmetric=symmetric)
         sides = torch.nn.functional.interpolate(
-            network.sides(features), scale_factor=4.0, mode="bilinear", align_corners=False
+            maps.sides, scale_factor=4.0, mode="bilinear", align_corners=False
         )
-    maps = logits[0].numpy()
+    logits = maps.logits[0].numpy()
     return Perception(
         expert,
         frame,
-        features,
-        maps,
-        presence[0].numpy(),
-        areas(maps),
+        maps.features,
+        logits,
+        maps.presence[0].numpy(),
+        areas(logits),
         sides[0].numpy(),
         fitness(plane),
     )
