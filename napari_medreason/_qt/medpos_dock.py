@@ -7,12 +7,16 @@ from typing import Any
 
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
+from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout
 
 from napari_medreason._qt import notify
 from napari_medreason._qt.docked import Docked
 from napari_medreason._qt.medpos_presenter import MedPosPresenter, make_model
 from napari_medreason._qt.medpos_view import MedPosView
+from napari_medreason.errors import ExportError
+
+_WIDTH = 440
 
 FORMS = {
     "JSON lines (*.jsonl)": ("jsonl", ".jsonl"),
@@ -46,7 +50,6 @@ class MedPosWidget(Docked):
         view.table.jump_wanted.connect(presenter.jump)
         view.filter_changed.connect(presenter.filter_rows)
         view.name_wanted.connect(presenter.name_selected)
-        view.overlay_wanted.connect(presenter.set_overlay)
         view.refresh_wanted.connect(presenter.live.refresh)
         view.cancelled.connect(presenter.cancel)
         view.export_wanted.connect(self.choose_export)
@@ -89,13 +92,22 @@ class MedPosWidget(Docked):
 
     def choose_export(self) -> None:
         """Let the user choose a file and its form, then write it."""
-        path, chosen = QFileDialog.getSaveFileName(
-            self, "Export positions", "positions.jsonl", ";;".join(FORMS)
-        )
-        if path:
-            form, ending = FORMS.get(chosen, next(iter(FORMS.values())))
-            target = Path(path)
-            self.presenter.export(target if target.suffix == ending else target.with_suffix(ending), form)
+        path, chosen = QFileDialog.getSaveFileName(self, "Export positions", "positions", ";;".join(FORMS))
+        if not path:
+            return
+        form, ending = FORMS.get(chosen, next(iter(FORMS.values())))
+        target = Path(path)
+        if target.suffix != ending:
+            target = target.with_name(target.name + ending)
+            if target.exists():  # the dialog asked about another name
+                notify.report(
+                    ExportError(f"{target.name} exists already; choose it in the dialog to replace it")
+                )
+                return
+        self.presenter.export(target, form)
+
+    def sizeHint(self) -> QSize:
+        return QSize(_WIDTH, super().sizeHint().height())
 
     def take_apart(self) -> None:
         """Disconnect from the viewer; our overlay goes, layers and names stay."""

@@ -20,7 +20,7 @@ from napari_medreason._qt.medpos_model import NAME, RegionFilter, RegionModel
 from napari_medreason._qt.medpos_rows import Key
 from napari_medreason.core.anatomy import structures
 
-_WIDTHS = (56, 104, 44, 128, 156, 80, 44, 110)
+_WIDTHS = (54, 92, 44, 136, 170, 84, 44, 110)
 _ROW_HEIGHT = 22
 
 
@@ -43,7 +43,6 @@ class RegionGrid(QTableView):
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
         self.setItemDelegateForColumn(NAME, _NameDelegate(self))
-        self.setAlternatingRowColors(True)
         self.setWordWrap(False)
         self.setMinimumHeight(140)
         self._set_headers()

@@ -9,21 +9,20 @@ from typing import Any
 import numpy as np
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 from qtpy.QtGui import QColor
 
 from napari_medreason import layers
-from napari_medreason._qt import medpos_words, viewer_dims
+from napari_medreason._qt import viewer_dims
 from napari_medreason._qt.background import Background
+from napari_medreason._qt.medpos_details import MedPosDetails
 from napari_medreason._qt.medpos_model import RegionModel
-from napari_medreason._qt.medpos_overlay import MedPosOverlay, Region
 from napari_medreason._qt.medpos_rows import Key, RegionRow
 from napari_medreason._qt.medpos_study import CHOSEN, NO_STUDY, StudyChoice, study_choices
 from napari_medreason._qt.medpos_table import LiveTable, Source
 from napari_medreason._qt.medpos_view import MedPosView
 from napari_medreason._qt.medpos_watcher import PaintWatcher
 from napari_medreason.core.plane import AXES
-from napari_medreason.core.position_check import check_words
 from napari_medreason.core.region_columns import RegionSettings
 from napari_medreason.errors import MedReasonError
 from napari_medreason.io.named_regions import write_regions
@@ -32,14 +31,13 @@ NO_LAYER = "Add a Labels layer and paint, or ask a question: where its labels li
 EMPTY = "No label in “{name}” yet: paint, and where it lies appears here."
 IMAGE_ONLY = "Words of the image only: {reason}."
 COUNTS = "{labels}, {regions} on {slices}. {reference}"
+SEARCHING = " The body is being looked for on the image."
 CANCELLED = "Cancelled; press Refresh to look at “{name}” again."
 REFERENCES = {
     "body": "Places in the patient are measured against the body.",
     "missing": "Places in the patient are relative to the field of view: the body is not seen whole.",
     "field of view": "Places in the patient are relative to the field of view.",
 }
-DETAILS_MS = 120
-"""Sentences, verdicts and overlay follow the table this much later, so that they don't slow down strokes."""
 
 
 class MedPosPresenter(QObject):
@@ -55,10 +53,7 @@ class MedPosPresenter(QObject):
         self.background = Background(self)
         self.live = LiveTable(self.background)
         self.watcher = PaintWatcher(viewer, self)
-        self.overlay = MedPosOverlay(viewer)
-        self._details_timer = QTimer(self)
-        self._details_timer.setSingleShot(True)
-        self._details_timer.setInterval(DETAILS_MS)
+        self.details = MedPosDetails(view, self.live, viewer, names=lambda: self.names)
         self._connect()
         self.show_layer(None)
 
@@ -73,16 +68,12 @@ class MedPosPresenter(QObject):
         self.watcher.painted.connect(live.painted)
         self.watcher.refreshed.connect(live.refresh)
         self.watcher.replaced.connect(self._on_replaced)
-        self.overlay.on_gone = lambda: view.overlay_box.setChecked(False)
         view.table.regions.named.connect(lambda label, name: self.name_labels({label: name}))
-        view.table.row_chosen.connect(self._details_timer.start)
-        view.words_changed.connect(lambda _: self._details_timer.start())
-        self._details_timer.timeout.connect(self.show_details)
 
     def show_layer(self, layer: Labels | None) -> None:
         """Show the labels of another layer, None for none."""
         self.layer = layer
-        self.overlay.remove()
+        self.details.hide()
         self._view.table.regions.set_rows([])
         self._view.table.regions.forget_colours()
         self.names = {} if layer is None else layers.label_names(layer)
@@ -94,7 +85,7 @@ class MedPosPresenter(QObject):
             self.watcher.watch(None)
             self.live.load(None)
             self._view.status.setText(NO_LAYER)
-            self.show_details()
+            self.details.show()
             return
         choices = study_choices(layer, self._images())
         self._choices, self._reason = choices.offered, choices.reason
@@ -175,8 +166,7 @@ class MedPosPresenter(QObject):
     def _changed(self) -> None:
         self._view.set_ready(True)
         self._view.status.setText(self._summary())
-        if not self._details_timer.isActive():
-            self._details_timer.start()
+        self.details.later()
 
     def _summary(self) -> str:
         table, layer = self.live.table, self.layer
@@ -189,6 +179,7 @@ class MedPosPresenter(QObject):
         if table.body is not None:
             missing = self.live.body_missing and table.body.reference != "body"
             reference = REFERENCES["missing" if missing else table.body.reference]
+            reference += SEARCHING if self.live.searching else ""
         counts = COUNTS.format(
             labels=_counted(np.unique(table.label).size, "label"),
             regions=_counted(len(table), "region"),
@@ -197,45 +188,9 @@ class MedPosPresenter(QObject):
         )
         return " ".join([counts.strip(), *notes])
 
-    def region(self) -> Region | None:
-        """The region of the chosen row."""
-        key, table, source = self._view.table.current, self.live.table, self.live.source
-        if key is None or table is None or source is None:
-            return None
-        same = (table.label == key[0]) & (table.slice == key[1]) & (table.part == key[2])
-        rows = np.flatnonzero(same)
-        if rows.size == 0:
-            return None
-        return Region(source.layer, source.study, source.frame, table, int(rows[0]))
-
-    def show_details(self) -> None:
-        """Sentences, verdicts and overlay of the chosen row."""
-        region = self.region()
-        words = self._view.words_line.text().strip()
-        if region is None:
-            self._view.sentences.setText("")
-            self._view.show_verdicts("Choose a row to check the words against." if words else "")
-            self.overlay.remove()
-            return
-        table, row, label = region.table, region.row, int(region.table.label[region.row])
-        name, extent = self.names.get(label, ""), medpos_words.extent_of(table, label)
-        self._view.sentences.setText(medpos_words.region_words(table, row, name, extent))
-        found = check_words(words, medpos_words.mask_facts(table, row, name, extent))
-        no_statement = medpos_words.NO_STATEMENT if words else ""
-        self._view.show_verdicts(medpos_words.statements_html(found) or no_statement)
-        if self._view.overlay_box.isChecked():
-            self.overlay.show(region)
-
-    def set_overlay(self, shown: bool) -> None:
-        """Draw the chosen region over its label map, or don't."""
-        if shown:
-            self._details_timer.start()
-        else:
-            self.overlay.remove()
-
     def jump(self, key: Key) -> None:
         """Show the slice of a region, and make its layer the active one."""
-        region = self.region()
+        region = self.details.region(key)
         if region is None:
             return
         point = layers.to_data(np.zeros((1, 2)), region.study, region.displayed)[0]
@@ -243,7 +198,7 @@ class MedPosPresenter(QObject):
         axis = region.table.settings.axis
         viewer_dims.show_slice(self._viewer, axis, world, layer_ndim=region.layer.ndim)
         self._viewer.layers.selection.active = region.layer
-        self._details_timer.start()
+        self.details.later()
 
     def shown_slice(self) -> int | None:
         """The slice that is on screen, as the table counts them; None when another plane is shown."""
@@ -282,7 +237,7 @@ class MedPosPresenter(QObject):
         self.names = {label: name for label, name in sorted(merged.items()) if name}
         layers.keep_names(self.layer, self.names)
         self._view.table.regions.set_names(self.names)
-        self._details_timer.start()
+        self.details.later()
 
     def export(self, path: Path, form: str) -> None:
         """Write all regions of the table in a form of io.region_files."""
@@ -302,10 +257,9 @@ class MedPosPresenter(QObject):
 
     def close(self) -> None:
         """Let go of the viewer; the overlay goes, the names stay with the layer."""
-        self._details_timer.stop()
         self.live.close()
         self.watcher.watch(None)
-        self.overlay.close()
+        self.details.close()
 
 
 def make_model(parent: QObject, layer_of: Callable[[], Labels | None]) -> RegionModel:

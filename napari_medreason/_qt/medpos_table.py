@@ -73,6 +73,11 @@ class LiveTable(QObject):
         """Whether the body was looked for on the image and is not seen whole there."""
         return self.source is not None and self._bodies.get(self.source.study.id, False) is None
 
+    @property
+    def searching(self) -> bool:
+        """Whether the body is being looked for on the image."""
+        return self._measuring.busy
+
     def load(self, source: Source | None) -> None:
         """Make the table of another layer, or with other settings; the former one is dropped."""
         former, self.source, self.table = self.source, source, None

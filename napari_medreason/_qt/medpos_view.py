@@ -53,7 +53,7 @@ class MedPosView(QWidget):
         self.layer_choice, self.study_choice = QComboBox(self), QComboBox(self)
         self.cut_choice, self.rule_choice = QComboBox(self), QComboBox(self)
         self.cut_choice.addItems([axis.capitalize() for axis in AXES])
-        self.rule_choice.addItems(["Words of the paper", "Words as released"])
+        self.rule_choice.addItems(["Rule of the paper", "Rule as released"])
         self.layer_choice.setToolTip("The label map that the table is about: drawn by hand or by a model")
         self.study_choice.setToolTip("The study on whose voxels it lies; it tells left from right")
         self.cut_choice.setToolTip("Which slices the table lists")
@@ -187,6 +187,7 @@ def _fill(choice: QComboBox, names: Sequence[str], chosen: int) -> None:
 def _wrapped(parent: QWidget) -> QLabel:
     label = QLabel(parent)
     label.setWordWrap(True)
+    label.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
     label.setTextFormat(Qt.TextFormat.PlainText)  # names of layers and labels stand in it
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label
