@@ -11,6 +11,7 @@ from napari_medreason.errors import CancelledError, QuestionError
 from napari_medreason.io import read
 from napari_medreason.models import create_segmenter
 from napari_medreason.models.base import ScoredMasks, Segmenter
+from napari_medreason.models.embedded import perception
 from napari_medreason.models.embedded.masks import without_specks
 from napari_medreason.models.embedded.segmenter import _cleaned
 from napari_medreason_sample_data import ct_folder, label_names, truth
@@ -115,12 +116,11 @@ def test_edges_of_a_mask_follow_the_planes_own_pixels():
     assert abs(radius.mean() - 60) < 1
 
 
-def test_loading_in_advance(study):
+def test_loading_in_advance(study, monkeypatch):
     segmenter = create_segmenter("embedded")
     segmenter.prepare(study[0][0])
-    assert segmenter.perceiver.take_load_seconds() > 0
-    segmenter.embed(study[0][0])
-    assert segmenter.perceiver.take_load_seconds() == 0
+    monkeypatch.setattr(perception, "load_network", lambda *_: pytest.fail("loaded again"))
+    assert segmenter.embed(study[0][0]).logits.size
 
 
 def test_a_rough_mask_is_a_prompt(segmenter, study):

@@ -11,7 +11,7 @@ from napari_medreason.core.keypoints import key_points
 from napari_medreason.core.plane import Plane
 from napari_medreason.core.question import Question
 from napari_medreason.errors import CancelledError, ModelUnavailableError
-from napari_medreason.models.base import Cancelled, ModelInfo, OnText
+from napari_medreason.models.base import Cancelled, ModelInfo, OnText, prepare
 from napari_medreason.models.embedded.answering import answer
 from napari_medreason.models.embedded.checks import checks
 from napari_medreason.models.embedded.looking import Answer, redrawn
@@ -41,15 +41,15 @@ class EmbeddedModel:
         """Answer one question; the words come from a template and are marked so."""
         if cancelled():
             raise CancelledError
-        prepared, start = self.perceiver.take_load_seconds(), perf_counter()
+        loaded, start = prepare(self, question.plane), perf_counter()
         found = answer(question, self.perceiver)
-        loaded, reasoned = self.perceiver.take_load_seconds(), perf_counter()
+        reasoned = perf_counter()
         shown = self._with_hints(question, found)
         if cancelled():
             raise CancelledError
         on_text(shown.words)
         tested = checks(self.perceiver, question.plane, shown, drawn=shown.mask is not found.mask)
-        seconds = Seconds(prepared + loaded, reasoned - start - loaded, perf_counter() - reasoned)
+        seconds = Seconds(loaded, reasoned - start, perf_counter() - reasoned)
         return self._grounding(question, shown, seconds, tested)
 
     def _with_hints(self, question: Question, found: Answer) -> Answer:
