@@ -19,10 +19,15 @@ def test_every_package_folder_is_installed():
     listed = set(project()["tool"]["setuptools"]["packages"])
     folders = {
         ".".join(path.parent.relative_to(ROOT).parts)
-        for path in (ROOT / "napari_medreason").rglob("__init__.py")
+        for top in ("napari_medreason", "training", "sample_data")
+        for path in (ROOT / top).rglob("__init__.py")
     }
-    mapped = {"napari_medreason_training", "napari_medreason_sample_data", "napari_medreason_manifest"}
-    assert listed == folders | mapped
+    mapped = {
+        name.replace("training", "napari_medreason_training", 1) if name.startswith("training") else name
+        for name in folders
+    }
+    mapped = {"napari_medreason_sample_data" if name == "sample_data" else name for name in mapped}
+    assert listed == mapped | {"napari_medreason_manifest"}
 
 
 @pytest.mark.parametrize(
