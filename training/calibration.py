@@ -20,11 +20,11 @@ from .train_embedded import seeded
 from .validation import predicted
 
 CALIBRATION_SEED = 4_242
-CALIBRATION_BATCHES = 80
+CALIBRATION_BATCHES = 150
 LEAST_CASES = 8
 """With fewer images with, or without, a structure its presence logit is used as it is."""
 AS_IT_IS = (0.0, 1.0, 0.0)
-_RIDGE = 0.01
+_RIDGE = 0.002
 
 
 @torch.no_grad()
@@ -52,20 +52,19 @@ def _fits(
     result = {}
     for k, name in enumerate(names):
         looked = known[:, k].numpy()
-        result[name] = balanced_fit(cues[looked, k], wanted[:, k].numpy()[looked])
+        result[name] = logistic_fit(cues[looked, k], wanted[:, k].numpy()[looked])
     return result
 
 
-def balanced_fit(cues: NDArray[np.float64], there: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """Logistic regression of `there` (n,) on cues (n, 2); both outcomes weigh the same, no weight below 0."""
+def logistic_fit(cues: NDArray[np.float64], there: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Logistic regression of `there` (n,) on cues (n, 2) with no weight below 0, as often as things are."""
     if min(there.sum(), (~there).sum()) < LEAST_CASES:
         return AS_IT_IS
     sign = np.where(there, 1.0, -1.0)
-    weight = np.where(there, 0.5 / there.sum(), 0.5 / (~there).sum())
 
     def loss(parameters: NDArray[np.float64]) -> float:
         values = parameters[0] + cues @ parameters[1:]
-        fit = float((weight * np.logaddexp(0.0, -sign * values)).sum())
+        fit = float(np.logaddexp(0.0, -sign * values).mean())
         return fit + _RIDGE * float(parameters[1:] @ parameters[1:])
 
     best = minimize(loss, np.array(AS_IT_IS), bounds=[(None, None), (0, None), (0, None)]).x

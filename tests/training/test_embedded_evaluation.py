@@ -15,11 +15,12 @@ from napari_medreason.models.embedded.structures import BODY_CT
 from napari_medreason_training import card
 from napari_medreason_training.baselines import counted_on
 from napari_medreason_training.batches import VolumeSource
-from napari_medreason_training.calibration import AS_IT_IS, balanced_fit
+from napari_medreason_training.calibration import AS_IT_IS, logistic_fit
 from napari_medreason_training.evaluation_cases import Case, brain_image
 from napari_medreason_training.evaluation_tables import figures, rows, summary
 from napari_medreason_training.held_out import held_out, labels_on, members_of
 from napari_medreason_training.intensities import KNOWN_CONTRASTS, known_contrast
+from napari_medreason_training.measures import expected_calibration_error
 from napari_medreason_training.phantoms import body_ct
 from napari_medreason_training.slice_scores import Overlap, SliceScore, case_scores
 from napari_medreason_training.sources import (
@@ -160,14 +161,24 @@ def test_calibration_learns_which_cue_tells():
     rng = np.random.default_rng(2)
     there = rng.random(200) < 0.2
     cues = np.stack([rng.normal(size=200), np.where(there, 5.0, 1.0) + rng.normal(size=200) * 0.3], -1)
-    bias, per_logit, per_area = balanced_fit(cues, there)
+    bias, per_logit, per_area = logistic_fit(cues, there)
     odds = bias + cues @ np.array([per_logit, per_area])
     assert ((odds > 0) == there).mean() > 0.97
     assert per_area > per_logit >= 0
 
 
+def test_calibration_tells_chances_as_they_are():
+    rng = np.random.default_rng(3)
+    cue = rng.normal(size=3000)
+    there = rng.random(3000) < 1 / (1 + np.exp(-(2 * cue - 2)))
+    bias, per_logit, _ = logistic_fit(np.stack([cue, np.zeros(3000)], -1), there)
+    told = 1 / (1 + np.exp(-(bias + per_logit * cue)))
+    assert told.mean() == pytest.approx(there.mean(), abs=0.02)
+    assert expected_calibration_error(told, there) < 0.04
+
+
 def test_calibration_without_cases_changes_nothing():
-    assert balanced_fit(np.zeros((50, 2)), np.zeros(50, bool)) == AS_IT_IS
+    assert logistic_fit(np.zeros((50, 2)), np.zeros(50, bool)) == AS_IT_IS
 
 
 def test_areas_count_the_best_structure_only():
