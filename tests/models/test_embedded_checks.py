@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_medreason.core.plane import cut
+from napari_medreason.core.plane import cut, slice_count
 from napari_medreason.core.question import Question
 from napari_medreason.core.volume import Window, default_window
 from napari_medreason.io import read
 from napari_medreason.models.embedded import checks
 from napari_medreason.models.embedded.model import EmbeddedModel
-from napari_medreason_sample_data import ct_folder, label_names, truth
+from napari_medreason_sample_data import brain_file, ct_folder, label_names, truth
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,25 @@ def test_a_model_that_ignores_the_side_fails_the_mirror_test(model, lung_slice, 
     assert "mirrored" in check.words
 
 
+def test_an_averaged_answer_is_not_compared_with_its_own_half(model):
+    """Heads are answered from both views; the mirror test takes each view alone."""
+    head = read(brain_file())
+    plane = cut(head, "axial", slice_count(head, "axial") // 2, default_window(head))
+    averages = []
+    perceive = model.perceiver.perceive
+
+    def spied(image, expert=None, *, averaged=True):
+        averages.append(averaged)
+        return perceive(image, expert, averaged=averaged)
+
+    found = _answer(model, "left putamen", plane)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model.perceiver, "perceive", spied)
+        made = checks.checks(model.perceiver, plane, found)
+    assert "mirror" in {check.name for check in made}
+    assert averages.count(False) == 2
+
+
 def test_what_is_not_found_on_the_mirrored_image_fails_the_mirror_test(model, lung_slice):
     found = _answer(model, "right lung", lung_slice)
     assert checks.mirror_check(found, replace(found, mask=found.mask[:, ::-1])).passed
@@ -72,12 +91,13 @@ def test_the_other_side_is_asked_on_the_mirrored_image(model, lung_slice, monkey
     found = _answer(model, "right lung", lung_slice)
 
     def look(_seen, plane, structure, side):
-        asked.append((structure, side, np.array_equal(plane.image, lung_slice.image[:, ::-1])))
-        return replace(found, mask=found.mask[:, ::-1])
+        mirrored = np.array_equal(plane.image, lung_slice.image[:, ::-1])
+        asked.append((structure, side, mirrored))
+        return replace(found, mask=found.mask[:, ::-1]) if mirrored else found
 
     monkeypatch.setattr(checks, "look", look)
     assert {check.name: check.passed for check in checks.checks(model.perceiver, lung_slice, found)}["mirror"]
-    assert asked == [("lung", "left", True)]
+    assert asked == [("lung", "right", False), ("lung", "left", True)]
 
 
 @pytest.mark.parametrize(

@@ -52,15 +52,17 @@ def _mirror_checks(perceiver: Perceiver, plane: Plane, found: Answer, *, drawn: 
     here, there = (perceiver.perceive(image, expert, averaged=False) for image in (plane, mirrored))
     results = [orientation_check(areas_seen(here), areas_seen(there))]
     if pair and not drawn:
+        once = look(here, plane, found.structure, found.side)
         again = look(there, mirrored, found.structure, _MIRRORED_SIDE[found.side])
-        results.append(mirror_check(found, again))
+        results.append(mirror_check(once, again))
     return results
 
 
 def mirror_check(found: Answer, again: Answer) -> Check:
     """Of a pair: the other side on the mirrored image, flipped back, should be the same mask.
 
-    What was the left kidney is the right one there. again: the answer on the mirrored image.
+    What was the left kidney is the right one there. found, again: the answers on the image and on the
+    mirrored one, each from that view alone.
     """
     if _flipped_dice(found.mask, again.mask) >= LEAST_MIRROR_DICE:
         return Check("mirror", True, "The mirrored image gives the same place.")
