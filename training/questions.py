@@ -13,8 +13,9 @@ import numpy as np
 
 from napari_medreason.core.anatomy import Structure, structures
 
-Kind = Literal["generated", "held_out"]
+Kind = Literal["generated", "seen", "held_out"]
 TRAINED: Kind = "generated"
+SEEN: Kind = "seen"
 HELD_OUT: Kind = "held_out"
 LEAST_LETTERS = 7
 """Shorter words are not misspelt: a slip in them can make another word."""

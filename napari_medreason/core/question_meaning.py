@@ -101,6 +101,7 @@ def best_description(
         or shares[structure] - _next_share(ranked, shares) < LEAST_LEAD
         or _weight(matched) < LEAST_WEIGHT
         or _weight(own) < LEAST_OWN_WEIGHT
+        or (structures()[structure].is_finding and len(own) < 2)
     ):
         return None
     by_function = _weight(matched & profile.function) >= _weight(matched & profile.look)

@@ -178,7 +178,8 @@ def _runs(window: tuple[Word, ...], used: tuple[Word, ...]) -> tuple[tuple[int, 
 def _role(words: tuple[Word, ...], found: tuple[_Found, ...], n: int) -> Role:
     """The part a mention plays; "the X and Y" play the same."""
     start = found[n].start
-    if n and found[n - 1].end == start - 1 and words[start - 1].form in ("and", "or"):
+    between = [word.form for word in words[found[n - 1].end : start] if word.form not in _SIDES] if n else []
+    if between in (["and"], ["or"]):
         return _role(words, found, n - 1)
     return role(words, start)
 

@@ -14,11 +14,15 @@ _BESIDE = word_list(
     """
     behind below beneath under underneath above over beside besides near between around surrounding by
     against adjacent next from into towards toward to through past along touching covering joining
-    connecting join connect link than outside round onto
+    connecting join connect link surround enclose cover touch than outside round onto
     """
 )
 _INSIDE = word_list("of in on at within inside for")
-_EXCLUDING = word_list("not except excluding minus instead rather")
+_EXCLUDING = word_list("not except excluding minus instead rather without")
+_WISHES = word_list(
+    "segment want need mark outline include draw label show mean mask contour delineate color"
+)
+_REMOVING = word_list("strip remove delete hide erase drop discard suppress clear cut crop fade dim")
 _ALL = word_list("everything all anything nothing")
 _BEFORE_NAMES = word_list(
     """
@@ -29,15 +33,17 @@ _BEFORE_NAMES = word_list(
 _DRAWN = word_list(
     """
     mask pixel voxel contour outline border boundary extent segmentation label annotation delineation roi
-    overlay box rectangle polygon circle ring line silhouette perimeter circumference marker arrow
+    overlay box rectangle polygon circle ring line silhouette perimeter circumference marker arrow square
+    cursor crosshair pointer pin flag tag dot seed spotlight
     """
 )
 """Things drawn on an image: with "of", "in", "around" and the like after them, the structure is meant."""
-_ROUND = word_list("around round over about")
+_ROUND = word_list("around round over about onto to")
 _OWNED = _DRAWN | word_list(
     """
     shape size volume location position picture appearance look length width diameter function job role
-    purpose rest remainder entirety all color whereabouts anatomy coordinate course
+    purpose rest remainder entirety all color whereabouts anatomy coordinate course much most bit piece
+    amount fraction percentage proportion dimension measurement presence absence drawing sketch rendering
     """
 )
 """Nouns after which "of the X" plays the part in the question that the noun itself plays."""
@@ -47,17 +53,22 @@ _VERBS: Mapping[str, frozenset[str]] = {
         "color coloring colored fill filling shade shading paint painting draw drawing hatch interested"
     ),
     "at": word_list("look looking point pointing aim stare"),
-    "on": word_list("zoom zooming focus focusing click clicking center concentrate concentrating in"),
+    "on": word_list(
+        "zoom zooming focus focusing click clicking center concentrate concentrating in info detail"
+    ),
     "onto": word_list("zoom focus click"),
     "into": word_list("zoom zooming look"),
     "for": word_list("look looking search searching hunt hunting ask asking scan watch care"),
     "to": word_list(
         """
         belong belonging correspond corresponding point pointing refer referring relate relating assigned
-        attributed go jump navigate scroll me us
+        attributed go jump navigate scroll me us crop switch turn proceed move return skip limit restrict
+        confine reduce attention closer
         """
     ),
-    "of": word_list("made consist consisting think thinking sight view evidence"),
+    "of": word_list(
+        "made consist consisting think thinking sight view evidence glimpse trace sign idea overview"
+    ),
     "over": word_list("go going hover run"),
     "through": word_list("scroll slice cut section go going run"),
     "around": word_list("draw drawing trace tracing go going"),
@@ -76,8 +87,8 @@ def role(words: Sequence[Word], start: int) -> Role:
     """
     before = ["", "", *(word.form for word in words[:start] if word.form not in _BEFORE_NAMES)]
     last, previous = before[-1], before[-2]
-    if _excluded(last, previous):
-        return "not"
+    if _excluded(last, previous) or _unwanted(before):
+        return "target" if last != "not" and _REMOVING.intersection(before) else "not"
     if _takes(previous, last):
         return "target"
     two_before = words[start - 2].form if start > 1 else ""
@@ -86,6 +97,12 @@ def role(words: Sequence[Word], start: int) -> Role:
     if last == "of" and start > 1 and previous == two_before and previous in _OWNED:
         return role(words, start - 2)
     return "inside" if last in _INSIDE and previous else "target"
+
+
+def _unwanted(before: Sequence[str]) -> bool:
+    """Whether a wish is denied: "don't segment the X", "I do not want the X"."""
+    wish = before[:-1] if before[-1] == "me" else before
+    return wish[-1] in _WISHES and tuple(wish[-3:-1]) in (("don", "t"), ("do", "not"))
 
 
 def _takes(previous: str, last: str) -> bool:

@@ -27,6 +27,8 @@ _IMAGE_SIDE = re.compile(
     | \b(left|right)(?:\ side)?\ as\ (?:i\ see|shown|displayed|seen|viewed)\b""",
     re.VERBOSE,
 )
+NOT_THIS_SIDE = re.compile(r"\bnot (?:(?:on|in|at|to) )?(?:(?:the|his|her|patient's) )*(left|right)\b")
+"""A side that is excluded, so that the other one is meant."""
 _SIDE = re.compile(
     r"\b(?:both|bilateral|left and right|right and left|each side|either side|two|left|right)\b"
 )
@@ -56,9 +58,10 @@ def side_words(text: str, names: Iterable[tuple[int, int]]) -> tuple[SideWord, .
     text: as `without_false_sides` gives it. names: places of the names in it, as (start, end).
     """
     taken = tuple(names)
+    denied = {match.start(1) for match in NOT_THIS_SIDE.finditer(text)}
     in_image = {match.start(n) for match in _IMAGE_SIDE.finditer(text) for n in range(1, 5) if match.group(n)}
     return tuple(
-        SideWord(_side(match.group()), match.start(), match.start() in in_image)
+        SideWord(_side(match.group(), match.start() in denied), match.start(), match.start() in in_image)
         for match in _SIDE.finditer(text)
         if not any(start <= match.start() < end for start, end in taken)
     )
@@ -77,5 +80,7 @@ def side_between(words: Iterable[SideWord], low: int, name: tuple[int, int], hig
     return sides.pop() if sides else ""
 
 
-def _side(word: str) -> Side:
-    return "left" if word == "left" else "right" if word == "right" else "both"
+def _side(word: str, denied: bool) -> Side:
+    if word not in ("left", "right"):
+        return "both"
+    return "left" if (word == "left") != denied else "right"

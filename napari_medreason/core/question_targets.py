@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from napari_medreason.core.anatomy import structures
 from napari_medreason.core.question_meaning import best_description
 from napari_medreason.core.question_phrases import Mention
+from napari_medreason.core.question_side import NOT_THIS_SIDE
 from napari_medreason.core.question_words import PLACE_ROOTS, QUIET_ROOTS, Word, content_stems
 
 KIND_OF_THING = (
@@ -20,10 +21,12 @@ _SHOWS = (
     r"|looks?|lies|holds?\ the|depicts?|displays?)"
 )
 _DESCRIBED = re.compile(
-    rf"""\b(?:which|what)\ (?:\w+\ )?{KIND_OF_THING}\b | \bwhat\ (?:here\ )?(?:\w+s|\w+\ up)\b
-    | \bwhich\ (?:one|of\ (?:these|those|them))\ (?!{_SHOWS}\b)\w+s\b
-    | \b\w{{3,}}\ (?:that|which)\ (?!{_SHOWS}\b)\w+s\b
-    | \b{KIND_OF_THING}\ (?:that|which|who|where|for|with|between|we|responsible|\w+ing)\b""",
+    rf"""\b(?:which|what)\ (?:\w+\ )?{KIND_OF_THING}\b | \bwhat(?:ever)?\ (?:here\ )?(?:\w+s|\w+\ up)\b
+    | \bwhich\ (?:one|of\ (?:these|those|them))\ (?!{_SHOWS}\b|would\b|could\b|might\b|do\b)\w+\b
+    | \b\w{{3,}}\ (?:that|which)\ (?!{_SHOWS}\b)\w+s\b | \bsomething\ (?:\w+\ ){{0,2}}\w+s\b
+    | \b(?:bit|one|ones|those)\ (?:that|which)\ (?!{_SHOWS}\b)\w+\b
+    | \b{KIND_OF_THING}\ (?:that|which|who|where|with|between|we|responsible|\w+ing)\b
+    | \b{KIND_OF_THING}\ for\ (?!me\b|us\b)""",
     re.VERBOSE,
 )
 _NAMED = re.compile(
@@ -108,4 +111,4 @@ def _only_places(plain: str, mentions: Sequence[Mention], unexplained: bool) -> 
     if inside and not unexplained:
         return inside[:1]
     excluded = [mention for mention in mentions if mention.role == "not"]
-    return excluded[:1] if asks_for_presence(plain) else []
+    return excluded[:1] if asks_for_presence(plain) or NOT_THIS_SIDE.search(plain) else []

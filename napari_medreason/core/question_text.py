@@ -17,7 +17,7 @@ from napari_medreason.core.question_meaning import alikeness
 from napari_medreason.core.question_phrases import How, Mention, find_mentions
 from napari_medreason.core.question_side import Side, SideWord, side_between, side_words, without_false_sides
 from napari_medreason.core.question_targets import KIND_OF_THING, asks_for_presence, targets_of
-from napari_medreason.core.question_words import Word, split
+from napari_medreason.core.question_words import COMMAND_WORDS, Word, split
 
 Kind = Literal["locate", "presence", "describe"]
 MOST_SUGGESTIONS = 5
@@ -133,13 +133,20 @@ def _suggestions(
             kin.sort(key=lambda id_: (-near[id_], -alikeness(wanted, id_)))
             return tuple(table[id_].name for id_ in kin[:MOST_SUGGESTIONS])
     phrases = {phrase.lower(): item.name for item in available for phrase in item.phrases}
+    parts = [
+        item.name
+        for word in words
+        if len(word.form) > 3 and word.form not in COMMAND_WORDS
+        for item in available
+        if any(word.form in phrase.lower().split() for phrase in item.phrases)
+    ]
     alike = [
         phrases[close]
         for word in words
         if len(word.form) > 3
         for close in get_close_matches(word.form, phrases, n=2, cutoff=0.7)
     ]
-    return tuple(dict.fromkeys(alike))[:MOST_SUGGESTIONS]
+    return tuple(dict.fromkeys(alike + parts))[:MOST_SUGGESTIONS]
 
 
 def _kinship(wanted: Structure, other: Structure) -> int:

@@ -229,7 +229,8 @@ QUIET_ROOTS = frozenset(
             wonder wondering curious think believe guess hope know sure certain maybe perhaps probably luck
             anything something interested doctor doc colleague friend plus such much many very really
             actually simply quite currently present presently shown appear let go come take put make start
-            don won didn couldn wouldn ll ve re
+            don won didn couldn wouldn ll ve re ask said told teacher professor nurse surgeon radiologist
+            tutor anatomy mother father
             """
         ),
     )
