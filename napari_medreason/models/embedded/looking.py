@@ -29,8 +29,8 @@ HIDDEN = "the structure is hidden under the display window; widen the window to 
 NO_EVIDENCE = "not measured on a patient that was kept out of training"
 FROM_HINTS = "the mask was drawn from the box or points that the user gave"
 HINTS_EMPTY = "nothing could be drawn from the box or points; this is what was found without them"
-UNSURE = 0.5
-"""What a doubt about the whole image leaves of the confidence."""
+UNSURE = 0.45
+"""What a doubt about the whole image leaves of the confidence: never half of it."""
 NOT_THERE = -10.0
 """Margin of a pixel that surely isn't part of the structure."""
 
@@ -89,7 +89,7 @@ def look(seen: Perception, plane: Plane, structure: str, side: str) -> Answer:
     mask = _clean_mask(seen, target.values)
     if mask is None or target.presence < 0.5:
         return _not_found(seen, plane, target)
-    return _found(seen, plane, target, mask, told_side=target.side)
+    return _found(seen, plane, target, mask, told_side=target.side, drawn=False)
 
 
 def redrawn(seen: Perception, plane: Plane, found: Answer, mask: NDArray[np.bool_]) -> Answer:
@@ -101,7 +101,7 @@ def redrawn(seen: Perception, plane: Plane, found: Answer, mask: NDArray[np.bool
     if not mask.any():
         return replace(found, doubts=(*found.doubts, HINTS_EMPTY))
     target = _target(seen, plane, found.structure, found.side)
-    drawn = _found(seen, plane, target, mask, told_side="")
+    drawn = _found(seen, plane, target, mask, told_side="", drawn=True)
     doubts = (FROM_HINTS, *drawn.doubts)
     if _mean_probability(target.values[mask]) < 0.5:
         words, _ = noun_phrase(found.structure, target.side)
@@ -131,7 +131,7 @@ def structures_seen(seen: Perception) -> tuple[str, ...]:
 
 
 def presence(seen: Perception, structure: str) -> float:
-    """0 to 1, as if the structure were in every second slice; calibrated (see the model card)."""
+    """Chance that the structure is in the slice, 0 to 1; calibrated (see the model card)."""
     index = seen.expert.structures.index(structure)
     bias, per_logit, per_area = seen.expert.presence[structure]
     odds = bias + per_logit * float(seen.presence[index]) + per_area * log1p(float(seen.areas[index]))
@@ -175,11 +175,23 @@ def _clean_mask(seen: Perception, values: NDArray[np.float32]) -> NDArray[np.boo
 
 
 def _found(
-    seen: Perception, plane: Plane, target: Target, mask: NDArray[np.bool_], *, told_side: str
+    seen: Perception,
+    plane: Plane,
+    target: Target,
+    mask: NDArray[np.bool_],
+    *,
+    told_side: str,
+    drawn: bool,
 ) -> Answer:
-    """told_side: the side that is said without asking the mask, "" to read it from the mask."""
+    """told_side: the side that is said without asking the mask, "" to read it from the mask.
+
+    The confidence is the calibrated chance that the structure is in the slice; for a mask that the
+    user's hints gave, times the chance that its pixels are of the structure.
+    """
     unsure = _doubts_about_image(seen, plane)
-    confidence = target.presence * _mean_probability(target.values[mask]) * (UNSURE if unsure else 1.0)
+    confidence = target.presence * (UNSURE if unsure else 1.0)
+    if drawn:
+        confidence *= _mean_probability(target.values[mask])
     position = locate(mask)
     side = _told_side(seen, plane, mask, told_side) if target.paired else ""
     words = found_answer(
