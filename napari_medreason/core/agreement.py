@@ -114,18 +114,22 @@ def _compared(label: int, one: Mask, two: Mask, spacing: Spacing) -> LabelAgreem
     shared = int(np.count_nonzero(one & two))
     if not all(drawn):
         return LabelAgreement(label, *drawn, 0.0, None, None)
-    there, back = _distances(_boundary(one), _boundary(two), spacing)
+    there, back = _distances(_boundary_mm(one, spacing), _boundary_mm(two, spacing))
     mean = float(np.concatenate([there, back]).mean())
     farthest = max(float(np.percentile(way, _PERCENTILE)) for way in (there, back))
     return LabelAgreement(label, *drawn, 2 * shared / sum(drawn), mean, farthest)
 
 
-def _boundary(mask: Mask) -> Mask:
-    return np.asarray(mask & ~scipy.ndimage.binary_erosion(mask))
+def _boundary_mm(mask: Mask, spacing: Spacing) -> NDArray[np.float64]:
+    """(n, 3) places of the boundary voxels in mm."""
+    boundary = mask & ~scipy.ndimage.binary_erosion(mask)
+    return np.asarray(np.argwhere(boundary) * np.array(spacing))
 
 
-def _distances(one: Mask, two: Mask, spacing: Spacing) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """From each voxel of one boundary to the other boundary, and the other way round, in mm."""
-    to_two = scipy.ndimage.distance_transform_edt(~two, sampling=spacing)[one]
-    to_one = scipy.ndimage.distance_transform_edt(~one, sampling=spacing)[two]
-    return np.asarray(to_two), np.asarray(to_one)
+def _distances(
+    one: NDArray[np.float64], two: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """From each place to the nearest of the others, and the other way round, in mm."""
+    there, _ = scipy.spatial.KDTree(two).query(one)
+    back, _ = scipy.spatial.KDTree(one).query(two)
+    return np.asarray(there), np.asarray(back)

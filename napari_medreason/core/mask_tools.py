@@ -17,6 +17,7 @@ import numpy as np
 import scipy  # its submodules load at first use
 from numpy.typing import NDArray
 
+from napari_medreason.core.reach import within
 from napari_medreason.core.slice_filling import slices_between
 from napari_medreason.errors import LabelMapError
 
@@ -78,7 +79,7 @@ def grown(
     _check_length(distance_mm, "distance")
 
     def change(mask: Mask) -> Mask:
-        return np.asarray(_distance(~mask, spacing_kji) <= distance_mm + _ROUNDING_MM)
+        return mask | within(~mask, mask, distance_mm + _ROUNDING_MM, spacing_kji)
 
     return _edited(labels, label, where, margin_mm=distance_mm, spacing_kji=spacing_kji, change=change)
 
@@ -93,7 +94,7 @@ def shrunk(
     _check_length(distance_mm, "distance")
 
     def change(mask: Mask) -> Mask:
-        return np.asarray(_distance(mask, spacing_kji) > distance_mm + _ROUNDING_MM)
+        return mask & ~within(mask, ~mask, distance_mm + _ROUNDING_MM, spacing_kji)
 
     return _edited(labels, label, where, margin_mm=0.0, spacing_kji=spacing_kji, change=change)
 
@@ -272,13 +273,6 @@ def _box(mask: Mask, margin: list[int]) -> tuple[slice, ...] | None:
         slice(max(0, int(indices[0]) - more), int(indices[-1]) + 1 + more)
         for indices, more in zip(along, margin, strict=True)
     )
-
-
-def _distance(mask: Mask, spacing: Spacing) -> NDArray[np.float64]:
-    """Distance in mm of each voxel of the mask to the nearest voxel outside it, infinite without one."""
-    if mask.all():
-        return np.full(mask.shape, np.inf)
-    return np.asarray(scipy.ndimage.distance_transform_edt(mask, sampling=spacing))
 
 
 def _parts(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -9,6 +9,8 @@ one that finds no partner nearby ends on its slice.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import scipy  # its submodules load at first use
 from numpy.typing import NDArray
@@ -27,32 +29,34 @@ def slices_between(lower: Mask, upper: Mask, count: int, *, spacing: Spacing) ->
 
     lower, upper: (rows, columns) bool, each with a pixel. spacing: (between rows, between columns), mm.
     """
-    pairs = [
-        (first, second, travels, _box(first | second, wide=travels))
-        for first, second, travels in _pairs(lower, upper, spacing)
-    ]
-    results = []
-    for number in range(1, count + 1):
-        result = np.zeros(lower.shape, bool)
-        for first, second, travels, box in pairs:
-            share = number / (count + 1)
-            result[box] |= _between(first[box], second[box], share, spacing=spacing, travels=travels)
-        results.append(result)
+    shares = [number / (count + 1) for number in range(1, count + 1)]
+    results = [np.zeros(lower.shape, bool) for _ in shares]
+    for first, second, travels in _pairs(lower, upper, spacing):
+        box = _box(first | second, wide=travels)
+        shapes = _between(first[box], second[box], shares, spacing=spacing, travels=travels)
+        for result, shape in zip(results, shapes, strict=True):
+            result[box] |= shape
     return results
 
 
-def _between(first: Mask, second: Mask, share: float, *, spacing: Spacing, travels: bool) -> Mask:
-    """The mask at `share` of the way from the first to the second (0 to 1)."""
+def _between(
+    first: Mask, second: Mask, shares: list[float], *, spacing: Spacing, travels: bool
+) -> Iterator[Mask]:
+    """The masks at each share of the way from the first (0) to the second (1)."""
     start, end = _signed_distance(first, spacing), _signed_distance(second, spacing)
-    if travels:
-        way = _centroid(second) - _centroid(first)
-        start = scipy.ndimage.shift(start, share * way, order=1, mode="nearest")
-        end = scipy.ndimage.shift(end, (share - 1) * way, order=1, mode="nearest")
-    distance = (1 - share) * start + share * end
-    inside = distance <= 0
-    if not inside.any():
-        inside.flat[distance.argmin()] = True
-    return np.asarray(inside)
+    way = _centroid(second) - _centroid(first) if travels else np.zeros(2)
+    for share in shares:
+        distance = (1 - share) * _moved(start, share * way) + share * _moved(end, (share - 1) * way)
+        inside = distance <= 0
+        if not inside.any():
+            inside.flat[distance.argmin()] = True
+        yield inside
+
+
+def _moved(distance: NDArray[np.float64], way: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not way.any():
+        return distance
+    return np.asarray(scipy.ndimage.shift(distance, way, order=1, mode="nearest"))
 
 
 def _signed_distance(mask: Mask, spacing: Spacing) -> NDArray[np.float64]:

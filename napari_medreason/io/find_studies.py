@@ -18,9 +18,10 @@ from napari_medreason.io.dicom_headers import looks_like_dicom
 from napari_medreason.io.dicom_series import NO_UID, Stack, scan
 from napari_medreason.io.dicom_values import DAMAGED
 from napari_medreason.io.pseudonyms import installation_key, pseudonym
+from napari_medreason.io.quiet import quiet_libraries
 from napari_medreason.io.registry import formats
 
-_MASK = re.compile(r"[_\-. ](mask|masks|seg|segmentation|label|labels|labelmap|dseg|gt)$", re.IGNORECASE)
+_MASK = re.compile(r"(^|[_\-. ])(masks?|msk|seg|segmentations?|labels?|labelmap|dseg|gt)$", re.IGNORECASE)
 """How names of label maps end that lie beside their image."""
 _OTHERS = ("DICOM", "PNG or JPEG picture")
 """Formats whose files are not taken one by one: found by folder, and left out."""
@@ -66,6 +67,7 @@ def find_studies(
     Files whose names end like those of label maps ("_mask", "_seg", "_labels") are left out. Raises
     UnreadableImageError when the folder is missing, and CancelledError.
     """
+    quiet_libraries()
     root = Path(folder)
     if not root.is_dir():
         raise UnreadableImageError(f"there is no folder {root.name!r} at this place; check the path")

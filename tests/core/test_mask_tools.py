@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from napari_medreason.core import reach
 from napari_medreason.core.mask_tools import (
     SliceAt,
     change_between,
@@ -28,7 +29,7 @@ label_maps = npst.arrays(
     elements=st.sampled_from([0, 0, 0, 1, 1, 2]),
 )
 spacings = st.tuples(*[st.sampled_from([0.5, 1.0, 2.5])] * 3)
-lengths = st.sampled_from([0.4, 1.0, 2.0, 4.0])
+lengths = st.sampled_from([0.4, 1.0, 2.0, 4.0, 30.0])
 
 
 def tools(spacing, length):
@@ -128,6 +129,17 @@ def test_turning_the_array_turns_the_result(labels, order, spacing, length):
         assert (result is None) == (other is None)
         if result is not None:
             assert np.array_equal(result.transpose(order), other)
+
+
+@settings(deadline=None, max_examples=40)
+@given(label_maps, spacings, lengths)
+def test_both_ways_to_measure_reach_agree(labels, spacing, length):
+    results = []
+    for many in (0, 10**9):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reach, "_MANY", many)
+            results.append(reach.within(labels != 1, labels == 1, length, spacing))
+    assert np.array_equal(*results)
 
 
 def test_growing_stays_in_the_slice_when_the_next_is_too_far():

@@ -82,7 +82,15 @@ def test_a_series_in_several_folders_is_one_and_a_copy_is_left_out(tmp_path):
 def test_files_are_found_without_their_label_maps_pictures_and_hidden_files(tmp_path):
     root = tmp_path / "studies"
     (root / "sub-07" / "anat").mkdir(parents=True)
-    for name in ("a.nii.gz", "a_mask.nii.gz", "b-seg.nii", ".c.nii.gz", "mask of d.nii.gz"):
+    for name in (
+        "a.nii.gz",
+        "a_mask.nii.gz",
+        "b-seg.nii",
+        "mask.nii",
+        "x_msk.nii.gz",
+        ".c.nii.gz",
+        "mask of d.nii.gz",
+    ):
         volume(root / name)
     volume(root / "sub-07" / "anat" / "sub-07_T1w.nii.gz")
     volume(root / "sub-07" / "anat" / "sub-07_FLAIR.nii.gz")
