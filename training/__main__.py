@@ -43,13 +43,15 @@ def parser() -> argparse.ArgumentParser:
     drawn.add_argument("--out", type=Path, help="SVG file; curves.svg in the run's folder by default")
     drawn.add_argument("--every", type=float, default=0.0, help="seconds between drawings; 0 draws once")
     card = commands.add_parser("card-embedded", help="put figures into model card and descriptions")
-    card.add_argument("figures", type=Path, help="JSON file of evaluate-embedded")
+    card.add_argument("figures", type=Path, nargs="+", help="JSON files of evaluate-embedded")
     flags = commands.add_parser("flags", help="how often the tests of an answer raise a flag")
     flags.add_argument("--weights", type=Path, help="folder of the weights; those that ship by default")
     flags.add_argument("--out", type=Path, required=True, help="JSON file for the figures")
     flags.add_argument("--step", type=int, default=1, help="take every so many of the planes")
     for command in (embedded, export, evaluate, flags):
         command.add_argument("--data", type=Path, required=True, help="holds labelled/ and conformance/")
+    questions = commands.add_parser("questions", help="how often wordings of questions are understood")
+    questions.add_argument("--count", type=int, default=100, help="wordings drawn for each structure")
     add_dataset_commands(commands)
     return top
 
@@ -120,6 +122,12 @@ def _card(options: argparse.Namespace) -> None:
     update_card(options.figures)
 
 
+def _questions(options: argparse.Namespace) -> None:
+    from .question_rates import print_rates
+
+    print_rates(options.count)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "dataset": run_dataset_command,
     "embedded": _embedded,
@@ -127,6 +135,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "evaluate-embedded": _evaluate,
     "flags": _flags,
     "card-embedded": _card,
+    "questions": _questions,
     "curves": _curves,
 }
 

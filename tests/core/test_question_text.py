@@ -534,12 +534,64 @@ def test_a_structure_that_only_says_where_is_not_the_answer():
         ("the spleen instead of the liver", "spleen"),
         ("everything but the liver", ""),
         ("is the liver not visible?", "liver"),
+        ("don't segment the liver, segment the spleen", "spleen"),
+        ("I do not want the liver but the spleen", "spleen"),
+        ("without the liver please show the spleen", "spleen"),
+        ("don't segment the liver", ""),
+        ("strip away everything but the liver", "liver"),
     ],
 )
 def test_negation(text, structure):
     understood = asked(text)
     assert understood.structure == structure
     assert "liver" not in understood.others
+
+
+@pytest.mark.parametrize(
+    ("text", "side"),
+    [("not the left kidney but the right one", "right"), ("the kidney that is not on the left", "right")],
+)
+def test_a_denied_side_means_the_other(text, side):
+    understood = asked(text)
+    assert (understood.structure, understood.side) == ("kidney", side)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "colour in the liver",
+        "give me a mask of the liver for the report",
+        "for my thesis, label every pixel of the liver at this level",
+        "which voxels belong to the liver?",
+        "put a box around the liver",
+        "zoom in on the liver",
+        "I am looking for the liver, any luck?",
+        "trace the border of the liver for me",
+    ],
+)
+def test_a_preposition_of_drawing_is_no_place(text):
+    assert asked(text).structure == "liver"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "is there a river in the liver county",
+        "a fistula, in the liver?",
+        "where is the flux capacitor in the liver",
+        "what surrounds the liver",
+        "the organ between the stomach and the liver",
+    ],
+)
+def test_something_unknown_at_a_place_is_not_the_place(text):
+    understood = asked(text)
+    assert understood.structure == ""
+    assert "liver" in understood.located_by
+    assert understood.suggestions
+
+
+def test_an_adjective_suggests_its_structure():
+    assert "liver" in asked("hepatic region").suggestions
 
 
 @pytest.mark.parametrize(

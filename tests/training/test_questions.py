@@ -1,23 +1,44 @@
 """Generated wordings of questions: many, distinct, the same every time, and kept apart from the others."""
 
+import tomllib
+from importlib.resources import files
+
 import numpy as np
 import pytest
 
 from napari_medreason.core.question_text import understand
 from napari_medreason.models.embedded.structures import BODY_CT, BRAIN_MR
-from napari_medreason_training.questions import HELD_OUT, TRAINED, misspelt, one_wording, wordings
+from napari_medreason_training.__main__ import main
+from napari_medreason_training.questions import HELD_OUT, SEEN, TRAINED, misspelt, one_wording, wordings
 
 ALL = (*BRAIN_MR, *BODY_CT)
 
 
+def test_no_template_is_in_two_lists():
+    table = tomllib.loads(files("napari_medreason_training").joinpath("wordings.toml").read_text("utf-8"))
+    fields = ("orders", "questions", "functions", "descriptions")
+    texts = {kind: {text for field in fields for text in table[kind][field]} for kind in table}
+    assert len(texts[HELD_OUT]) >= 40
+    assert not texts[HELD_OUT] & (texts[TRAINED] | texts[SEEN])
+
+
+def test_the_command_prints_a_rate_for_every_list(capsys):
+    assert main(["questions", "--count", "1"]) == 0
+    rows = [line.split("|")[1:3] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [(name.strip(), kind.strip()) for name, kind in rows] == [
+        (name, kind) for name in ("brain", "body") for kind in (TRAINED, SEEN, HELD_OUT)
+    ]
+
+
 @pytest.mark.parametrize("structure", ALL)
 def test_thousands_of_distinct_wordings(structure):
-    generated, apart = wordings(structure, TRAINED), wordings(structure, HELD_OUT)
+    generated, seen, apart = (wordings(structure, kind) for kind in (TRAINED, SEEN, HELD_OUT))
     assert len(generated) > 1_000
     assert len(apart) > 500
     lower = {text.lower() for text in generated}
     assert not lower & {text.lower() for text in apart}
-    assert not any("{" in text for text in (*generated, *apart))
+    assert not {text.lower() for text in seen} & {text.lower() for text in apart}
+    assert not any("{" in text for text in (*generated, *seen, *apart))
 
 
 def test_generated_wordings_are_understood():
