@@ -1,7 +1,7 @@
 """Whether a slice looks like what an expert was made for, from its grey values alone.
 
 A network answers on anything, so what is no CT in HU, inverted, empty or drowned in noise is refused
-before its answer counts; much noise and metal halve the confidence. The limits lie far outside the
+before its answer counts; much noise and metal lower the confidence. The limits lie far outside the
 training scans, the calibration scans and the phantoms, and were not fitted to any weights; see
 docs/decisions/embedded-model.md.
 """
@@ -50,8 +50,8 @@ FLAT = Fitness("it is nearly one single grey value")
 NOT_HU = Fitness("its grey values are not those of a CT of the body in HU")
 NOISE_ONLY = Fitness("it is mostly noise")
 INVERTED = Fitness("its background is bright, as on an inverted image or a photograph")
-NOISY = "the slice is very noisy, so the confidence was halved"
-METAL = "metal on the slice may mislead the model by its streaks, so the confidence was halved"
+NOISY = "the slice is very noisy, so the confidence was lowered"
+METAL = "metal on the slice may mislead the model by its streaks, so the confidence was lowered"
 
 
 def fitness(plane: Plane) -> Fitness:

@@ -16,7 +16,7 @@ LEAST_CEREBRUM = 0.25
 LEAST_HINDBRAIN, HINDBRAIN_PARTS = 0.15, 3
 """The same where only cerebellum and brainstem are seen, and how many of their parts are."""
 SKELETON = frozenset({"vertebra", "spinal_canal", "ribs", "sacrum", "hip_bone", "femur"})
-NO_SKELETON = "no bone was recognised on this slice, so the confidence was halved"
+NO_SKELETON = "no bone was recognised on this slice, so the confidence was lowered"
 
 
 def is_that_region(region: str, seen_mm2: Mapping[str, float], body_mm2: float) -> bool:
