@@ -31,9 +31,13 @@ _WAYS = {
 }
 
 
-def update_card(figures: Path) -> None:
-    """Write the tables into MODEL_CARD.md, and evidence and levels into the experts' descriptions."""
-    measured = json.loads(figures.read_text(encoding="utf-8"))
+def update_card(figures: Sequence[Path]) -> None:
+    """Write the tables into MODEL_CARD.md, and evidence and levels into the experts' descriptions.
+
+    figures: files of one evaluation, or of its real and synthesised images apart.
+    MedReasonError when they are of different weights, or the card has no place for tables.
+    """
+    measured = _joined([json.loads(file.read_text(encoding="utf-8")) for file in figures])
     text = CARD.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise MedReasonError(f"{CARD.name} has no lines {BEGIN} and {END}; put them where the tables go")
@@ -42,6 +46,17 @@ def update_card(figures: Path) -> None:
     CARD.write_text(f"{start}{BEGIN}\n\n{tables}\n{END}{rest.split(END, 1)[1]}", encoding="utf-8")
     for expert_id in EXPERT_IDS:
         _write_evidence(FOLDER / f"{expert_id}.json", expert_id, measured["rows"])
+
+
+def _joined(parts: Sequence[Row]) -> Row:
+    if len({part["weights_sha256"] for part in parts}) > 1:
+        raise MedReasonError(
+            "the figures are of different weights; evaluate the same weights for all of them"
+        )
+    joined = dict(parts[0])
+    for key in ("summary", "rows"):
+        joined[key] = [row for part in parts for row in part[key]]
+    return joined
 
 
 def _table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

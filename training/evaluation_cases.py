@@ -24,7 +24,7 @@ from .sources import VALIDATION_MAPS, brain_label_maps
 from .volumes import LabelMaps
 
 Origin = Literal["real", "synthesised"]
-SLICES_PER_AXIS = 6
+SLICES_PER_AXIS = 5
 LPS_1_MM = np.eye(4)
 
 

@@ -196,11 +196,16 @@ def _row(structure="liver", origin="real", dice=0.876, patients=1, slices=20, **
     return row | {"dice_direct": dice} | more
 
 
-def _figures(path, rows):
+def _figures(path, rows, sha256="0" * 64):
     keys = [f"dice_{way}" for way in ("direct", "pair", "prompted", "prior", "generated", "held_out")]
     total = {"images": "abdomen CT", "origin": "real", "structures": 1, **dict.fromkeys(keys, 0.6)}
     total |= {"box_iou": 0.7, "presence_f1": 0.9, "calibration_error": 0.04}
-    content = {"rows": rows, "summary": [total], "template": {"grey matter": {"dice": 0.5}}}
+    content = {
+        "weights_sha256": sha256,
+        "rows": rows,
+        "summary": [total],
+        "template": {"grey matter": {"dice": 0.5}},
+    }
     content["agreement"] = {"grey matter, T1 and T2": {"dice": 0.4}}
     path.write_text(json.dumps(content))
     return path
@@ -219,7 +224,8 @@ def test_figures_go_into_card_evidence_and_level(tmp_path, monkeypatch):
     rows = [_row(), _row(axis="axial", dice=0.8)]
     rows.append(_row("kidney", slices=0, patients=0, dice=None))
     rows.append(_row("kidney", origin="synthesised", dice=0.7, images="phantoms"))
-    card.update_card(_figures(tmp_path / "figures.json", rows))
+    files = [_figures(tmp_path / f"{n}.json", part) for n, part in enumerate((rows[:2], rows[2:]))]
+    card.update_card(files)
     text = (tmp_path / "MODEL_CARD.md").read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
@@ -251,7 +257,13 @@ def test_a_card_without_a_place_for_figures(tmp_path, monkeypatch):
     _folder(monkeypatch, tmp_path)
     (tmp_path / "MODEL_CARD.md").write_text("nothing")
     with pytest.raises(MedReasonError, match="figures begin"):
-        card.update_card(_figures(tmp_path / "figures.json", [_row()]))
+        card.update_card([_figures(tmp_path / "figures.json", [_row()])])
+
+
+def test_figures_of_different_weights_are_not_mixed(tmp_path):
+    files = [_figures(tmp_path / f"{n}.json", [_row()], sha256=n * 64) for n in "ab"]
+    with pytest.raises(MedReasonError, match="different weights"):
+        card.update_card(files)
 
 
 def test_shipped_card_and_descriptions_have_figures():
