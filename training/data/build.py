@@ -150,7 +150,8 @@ def _records(run: _Run, case: Case, dropped: Dropped) -> Iterator[Record]:
         return
     context = Context(run.config, run.writer, run.templates, dropped)
     origin = run.origin(case)
-    for plane in planes_of(loaded, run.config, dropped):
+    beside = any("{neighbour}" in text for template in run.templates for text in template.texts)
+    for plane in planes_of(loaded, run.config, dropped, neighbours=beside):
         yield from run.builder.build(plane, loaded, origin, context)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_medreason.core.keypoints import key_points
 from napari_medreason.core.label_extents import label_extents
 from napari_medreason.core.label_names import LabelName, named
-from napari_medreason.core.medpos import Rule
 from napari_medreason.core.neighbours import Neighbourhood, contacts, neighbourhoods
 from napari_medreason.core.plane import Axis, Box, PlaneGrid, Point
 from napari_medreason.core.record import ImageReference, PositionWords
@@ -23,7 +24,7 @@ from napari_medreason.core.template_slots import render
 from .cases import Labels, LoadedCase
 from .config import BuildConfig, RegionConfig
 from .dropped import Dropped
-from .selection import Row, by_plane, selected_rows, usable_rows
+from .selection import Row, Tables, by_plane, selected_rows, usable_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,34 +46,55 @@ class Target:
     facts: Facts
 
 
-@dataclass(frozen=True, eq=False)
 class PlaneTargets:
-    """The regions of one plane. chosen: those that become records. seen: every named one, to refer to."""
+    """The regions of one plane. chosen: those that become records. seen: every named one, to refer to.
 
-    chosen: tuple[Target, ...]
-    seen: tuple[Target, ...]
+    Only what is asked for is made: most regions of a volume are never looked at.
+    """
+
+    def __init__(self, rows: Sequence[Row], kept: Collection[Row], make: Callable[[Row], Target]) -> None:
+        self._rows, self._kept, self._make = rows, kept, make
+
+    @cached_property
+    def _chosen(self) -> dict[Row, Target]:
+        return {one: self._make(one) for one in self._rows if one in self._kept}
+
+    @property
+    def chosen(self) -> tuple[Target, ...]:
+        """Those that become records, by label."""
+        return tuple(self._chosen.values())
+
+    @cached_property
+    def seen(self) -> tuple[Target, ...]:
+        """All of them, by label; the chosen ones are the same objects."""
+        return tuple(self._chosen.get(one) or self._make(one) for one in self._rows)
 
     def beside(self, target: Target) -> tuple[Target, ...]:
         """The other regions of the plane."""
         return tuple(other for other in self.seen if other is not target)
 
 
-def planes_of(loaded: LoadedCase, config: BuildConfig, dropped: Dropped) -> Iterator[PlaneTargets]:
-    """The kept targets of a case by plane, in order of axis and slice."""
+def planes_of(
+    loaded: LoadedCase, config: BuildConfig, dropped: Dropped, *, neighbours: bool = True
+) -> Iterator[PlaneTargets]:
+    """The kept targets of a case by plane, in order of axis and slice.
+
+    neighbours: whether facts name the structures beside a target, which takes a look at every voxel.
+    """
     axes = _axes(loaded, config.regions)
     tables = {
         (number, axis): _table(layer, loaded, axis, config)
         for number, layer in enumerate(loaded.labels)
         for axis in axes
     }
-    around = [_around(tables[number, axes[0]], layer, loaded) for number, layer in enumerate(loaded.labels)]
+    around = [
+        _around(tables[number, axes[0]], layer, loaded) if neighbours else {}
+        for number, layer in enumerate(loaded.labels)
+    ]
     usable = usable_rows(tables, loaded.labels, config.regions, dropped)
     kept = set(selected_rows(usable, config.regions, dropped))
     for plane in by_plane(usable, {(one.axis, one.index) for one in kept}):
-        targets = [_target(tables[one.layer, one.axis], one, loaded, config.rule) for one in plane]
-        seen = tuple(_with_neighbours(targets, plane, around))
-        chosen = tuple(target for target, one in zip(seen, plane, strict=True) if one in kept)
-        yield PlaneTargets(chosen, seen)
+        yield PlaneTargets(plane, kept, partial(_target, tables, loaded, around, plane))
 
 
 def _axes(loaded: LoadedCase, regions: RegionConfig) -> tuple[Axis, ...]:
@@ -82,28 +104,38 @@ def _axes(loaded: LoadedCase, regions: RegionConfig) -> tuple[Axis, ...]:
 
 def _table(layer: Labels, loaded: LoadedCase, axis: Axis, config: BuildConfig) -> RegionTable:
     labels = replace(loaded.volume, voxels=layer.voxels)
-    return slice_regions(labels, axis=axis, rule=config.rule, near_fraction=config.near_fraction)
+    fraction = config.near_fraction
+    return slice_regions(labels, axis=axis, rule=config.rule, near_fraction=fraction, key_points=False)
 
 
-def _target(table: RegionTable, one: Row, loaded: LoadedCase, rule: Rule) -> Target:
-    layer, row, grid = loaded.labels[one.layer], one.row, table.grid(one.row)
-    name = named(layer.names.get(one.value, f"label {one.value}"))
+def _target(
+    tables: Tables, loaded: LoadedCase, around: Sequence[Around], plane: Sequence[Row], one: Row
+) -> Target:
+    table, layer, row = tables[one.layer, one.axis], loaded.labels[one.layer], one.row
+    grid, name = table.grid(row), _name(layer, one.value)
     mask = np.asarray(grid.take(layer.voxels) == one.value)
     patient = table.patient(row)
-    points = [(float(x), float(y)) for x, y in table.key_points_plane[row]]
     x0, y0, x1, y1 = (float(edge) for edge in table.box_plane[row])
-    words = PositionWords(rule, table.words(row), bool(table.near_center[row]))
+    facts = _facts(table, row, loaded, name)
     return Target(
         image=_reference(loaded, layer, grid),
         value=one.value,
         name=name,
         mask=mask,
         box_plane=(x0, y0, x1, y1),
-        key_points_plane=(points[0], points[1]),
-        position=words,
+        key_points_plane=key_points(mask),
+        position=PositionWords(table.settings.rule, table.words(row), bool(table.near_center[row])),
         patient=None if patient is None else patient.as_json(),
-        facts=replace(_facts(table, row, loaded, name), brightness=_brightness(loaded, grid, mask)),
+        facts=replace(
+            facts,
+            brightness=_brightness(loaded, grid, mask),
+            neighbours=_neighbours(one, plane, layer, around[one.layer]),
+        ),
     )
+
+
+def _name(layer: Labels, value: int) -> LabelName:
+    return named(layer.names.get(value, f"label {value}"))
 
 
 def _reference(loaded: LoadedCase, layer: Labels, grid: PlaneGrid) -> ImageReference:
@@ -121,16 +153,23 @@ def _reference(loaded: LoadedCase, layer: Labels, grid: PlaneGrid) -> ImageRefer
 
 
 def _facts(table: RegionTable, row: int, loaded: LoadedCase, name: LabelName) -> Facts:
-    side: Side = "left" if name.side == "left" else "right" if name.side == "right" else ""
+    plain = _name_facts(name)
     facts = facts_of(
         table,
         row,
-        name.structure or name.name.replace(" ", "_"),
-        name="" if name.structure and _is_plain(name) else name.name,
-        side=side,
+        plain.structure,
+        name=plain.name,
+        side=plain.side,
         modality=loaded.case.modality or (loaded.volume.modality if loaded.has_pixels else ""),
     )
     return facts if table.grid(row).orientation else replace(facts, axis="")
+
+
+def _name_facts(name: LabelName) -> Facts:
+    """What a label's name alone says."""
+    side: Side = "left" if name.side == "left" else "right" if name.side == "right" else ""
+    own_name = "" if name.structure and _is_plain(name) else name.name
+    return Facts(name.structure or name.name.replace(" ", "_"), name=own_name, side=side)
 
 
 def _is_plain(name: LabelName) -> bool:
@@ -156,24 +195,18 @@ def _around(table: RegionTable, layer: Labels, loaded: LoadedCase) -> Around:
     return neighbourhoods(label_extents(table), contacts(layer.voxels, loaded.volume.affine))
 
 
-def _with_neighbours(
-    targets: Sequence[Target], rows: Sequence[Row], around: Sequence[Around]
-) -> Iterator[Target]:
-    """Each target with the places of the structures beside it that are seen on the same plane."""
-    for target, one in zip(targets, rows, strict=True):
-        beside = around[one.layer].get(one.value)
-        if beside is None:
-            yield target
-            continue
-        names = {
-            other.value: render("{structure}", neighbour.facts)
-            for neighbour, other in zip(targets, rows, strict=True)
-            if other.layer == one.layer and other.value != one.value
-        }
-        across = _ACROSS[one.axis]
-        in_plane = tuple(near for near in beside.neighbours if near.direction not in across)
-        words = neighbour_words(replace(beside, neighbours=in_plane), names)
-        yield replace(target, facts=replace(target.facts, neighbours=words))
+def _neighbours(one: Row, plane: Sequence[Row], layer: Labels, around: Around) -> tuple[str, ...]:
+    """Places against the structures beside one that are seen on the same plane, nearest first."""
+    beside = around.get(one.value)
+    if beside is None:
+        return ()
+    names = {
+        other.value: render("{structure}", _name_facts(_name(layer, other.value)))
+        for other in plane
+        if other.layer == one.layer and other.value != one.value
+    }
+    in_plane = tuple(near for near in beside.neighbours if near.direction not in _ACROSS[one.axis])
+    return neighbour_words(replace(beside, neighbours=in_plane), names)
 
 
 _ACROSS: Mapping[Axis, tuple[str, str]] = {
