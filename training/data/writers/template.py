@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -47,8 +46,8 @@ _LONG_SENTENCES = (
     "The outlined area lies {where}, covers {share} and is {shape}.",
     "It is {brightness} its surroundings.",
     "It measures {extent} and is seen as {pieces}.",
-    "What is outlined is known as a {description}.",
-    "In every body it lies {place}.",
+    "In words: {description}.",
+    "As a rule {it} {lies} {place}.",
     "It {function}.",
 )
 
@@ -156,12 +155,7 @@ def _description(_writer: TemplateWriter, task: Task) -> Written:
     long = [render(text, facts) for text in _LONG_SENTENCES if not _unusable(text, facts)]
     if not usable or not long:
         raise TextRefusedError("no words describe it")
-    return Written(Descriptions(render(usable[0], facts), " ".join(_article(text) for text in long)))
-
-
-def _article(text: str) -> str:
-    """Plural descriptions ("two lobes") take no article after "as a"."""
-    return re.sub(r"\bas an? (two|three|four|several|many|small tubes|thin lines)\b", r"as \1", text)
+    return Written(Descriptions(render(usable[0], facts), " ".join(long)))
 
 
 def _formats(writer: TemplateWriter, task: Task) -> Written:
