@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QSizePolicy, QWidget
 
 
 class ClosingDock(QWidget):
     """A dock's widget whose `close_all` is called once, when its dock or the window goes."""
 
     _closed = _docked = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     def event(self, event: QEvent | None) -> bool:
         """Napari takes the widget out of its dock when the dock is closed, and says nothing else."""

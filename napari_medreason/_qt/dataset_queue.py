@@ -40,7 +40,7 @@ class ReviewQueue:
         self._row = {record.id: row for row, record in enumerate(self.records)}
         self._undone: list[Decisions] = []
         self._writing = threading.Lock()
-        self.unsaved = self.records != read
+        self._changes, self._saved = int(self.records != read), 0
 
     def row(self, record_id: str) -> int:
         """The place of a record in `records`."""
@@ -86,18 +86,19 @@ class ReviewQueue:
         for key, review in decisions.items():
             row = self._row[key]
             self.records[row] = replace(self.records[row], review=review)
-        self.unsaved = True
+        self._changes += 1
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether a decision is not in the record file yet, only in the file beside it."""
+        return self._changes != self._saved
 
     def save(self) -> None:
         """Write the reviews into the record file; ExportError when the disk is full; it is then as it was."""
         with self._writing:
-            records = tuple(self.records)
-            self.unsaved = False
-            try:
-                write_records(self.path, records)
-            except ExportError:
-                self.unsaved = True
-                raise
+            changes, records = self._changes, tuple(self.records)
+            write_records(self.path, records)
+            self._saved = changes
 
 
 def _append(path: Path, decisions: Decisions) -> None:
@@ -105,9 +106,10 @@ def _append(path: Path, decisions: Decisions) -> None:
         json.dumps({"id": key, **asdict(review)}, ensure_ascii=False) + "\n"
         for key, review in decisions.items()
     )
-    size = path.stat().st_size if path.exists() else 0
+    size = _whole_bytes(path)
     try:
         with path.open("ab") as file:
+            file.truncate(size)
             file.write(lines.encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
@@ -116,6 +118,14 @@ def _append(path: Path, decisions: Decisions) -> None:
         raise ExportError(
             f"{path.name} can't be written: {error.strerror}; nothing was decided, make room and try again"
         ) from error
+
+
+def _whole_bytes(path: Path) -> int:
+    """Length of the file without a line that a crash cut short at its end."""
+    try:
+        return path.read_bytes().rfind(b"\n") + 1
+    except OSError:  # not there yet; a file that can't be read can't be written either, which is told
+        return 0
 
 
 def _cut_back(path: Path, size: int) -> None:

@@ -123,7 +123,8 @@ class DataSetDock(ClosingDock):
         self.view.show_result(event)
         left_out = sum(event["left_out"].values())
         self.view.status.setText(
-            f"{event['records']:,} records and their card are in {self._out.name}; {left_out:,} left out."
+            f"{event['records']:,} records and their card are in the folder “{self._out.name}”; "
+            f"{left_out:,} regions or texts were left out."
         )
         self.view.pages.setCurrentWidget(self.view.result)
         self.reviewing.open(self._out / RECORDS)
