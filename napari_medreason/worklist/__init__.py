@@ -1,5 +1,6 @@
 """Work lists: studies of a folder, pre-labelled, corrected, accepted and read twice; no Qt here."""
 
+from napari_medreason.worklist.export import export_accepted
 from napari_medreason.worklist.folder import WorkList
 from napari_medreason.worklist.item_folder import Role
 from napari_medreason.worklist.items import (
@@ -49,6 +50,7 @@ __all__ = [
     "Verdict",
     "WorkList",
     "agreement_rows",
+    "export_accepted",
     "prelabeller",
     "second_reading_suggestions",
     "state_counts",
