@@ -1,0 +1,293 @@
+"""The rules of the correction dock: lists, opening, deciding. Pre-labelling and tools are beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from napari.viewer import Viewer
+from qtpy.QtCore import QObject
+
+from napari_medreason._qt import correction_settings
+from napari_medreason._qt.background import Background
+from napari_medreason._qt.correction_rights import Rights, rights_of
+from napari_medreason._qt.correction_saving import Saving, Step, Target
+from napari_medreason._qt.correction_study import Loaded, OpenStudy, digest_of, load
+from napari_medreason._qt.correction_view import NOTHING_OPEN, CorrectionView
+from napari_medreason._qt.correction_writer import Writer
+from napari_medreason.errors import WorkListError
+from napari_medreason.worklist import (
+    Item,
+    LabelDefinition,
+    Suggestion,
+    WorkList,
+    second_reading_suggestions,
+    state_counts,
+    suggestions,
+)
+
+Report = Callable[[Exception], None]
+
+
+class CorrectionPresenter(QObject):
+    """One work list, and at most one study of it in the viewer."""
+
+    def __init__(self, view: CorrectionView, viewer: Viewer, *, report: Report, parent: QObject) -> None:
+        super().__init__(parent)
+        self._view, self._report = view, report
+        self.work_list: WorkList | None = None
+        self.reader = correction_settings.saved("reader")
+        self.opened = OpenStudy(viewer, self)
+        self.writer = Writer(self)
+        self.saving = Saving(self.opened, self.writer, report, self)
+        self.reading = Background(self)
+        self._suggested: dict[str, Suggestion] = {}
+        self._row = 0
+        self._closed = False
+        view.reader.setText(self.reader)
+        self._connect()
+        self.refresh()
+
+    def _connect(self) -> None:
+        self.reading.progressed.connect(self._view.show_progress)
+        self.reading.ended.connect(self._on_read)
+        self.saving.told.connect(self._view.show_saved)
+        self.saving.saved.connect(lambda _item: self.refresh())
+        self.opened.gone.connect(self._on_gone)
+        self.opened.label_chosen.connect(self._view.correct.show_label)
+
+    # Work lists
+
+    def create(
+        self, folder: Path, studies: Path, labels: Sequence[LabelDefinition], *, title: str = ""
+    ) -> None:
+        """Make a work list, then show it."""
+        job = partial(WorkList.create, folder, studies, labels=labels, title=title)
+        self._leave_then(lambda: self._read("Looking for studies …", job, self._show_list))
+
+    def open(self, folder: Path, studies: Path | None = None) -> None:
+        """Go on with a work list; studies: where they are now, when they have moved."""
+
+        def job(*, progress: object, cancelled: object) -> WorkList:
+            return WorkList.open(folder, studies=studies)
+
+        self._leave_then(lambda: self._read("Opening the work list …", job, self._show_list))
+
+    def look_again(self) -> None:
+        """Add studies that are new in the folder, and show what other programs changed."""
+        if self.work_list is not None:
+            self._read("Looking for new studies …", self.work_list.add_studies, self._on_added)
+
+    def _on_added(self, added: tuple[str, ...]) -> None:
+        self.refresh()
+        self._view.say(f"{len(added)} new studies." if added else "No new study was found.")
+
+    def _leave_then(self, go_on: Callable[[], None]) -> None:
+        self.saving.flush(lambda _item: go_on())
+
+    def _read(self, words: str, job: Callable[..., Any], then: Callable[[Any], None]) -> None:
+        self._view.say(words)
+        self._view.show_progress(0, 0)
+        self.reading.start(job, then=then, failed=self._fail)
+
+    def _on_read(self) -> None:
+        self._view.show_idle()
+        self._view.say("")
+        self.show_rights()
+
+    def _fail(self, error: Exception) -> None:
+        self._view.say("Nothing was changed; see the message.")
+        self._report(error)
+
+    def _show_list(self, work_list: WorkList) -> None:
+        self.saving.start(None)
+        self.opened.close()
+        self.work_list, self._row = work_list, 0
+        correction_settings.save("work_list", str(work_list.folder.resolve()))
+        for page in (self._view.correct, self._view.pre_label):
+            page.set_labels(work_list.settings.labels)
+        self._view.show_open("")
+        self.refresh()
+        self._view.say(f"“{work_list.settings.title}”: double-click a study to open it.")
+        for words in work_list.damaged.values():
+            self._report(WorkListError(words))
+
+    def refresh(self) -> None:
+        """Show the list as it is on the disk now."""
+        work_list = self.work_list
+        if work_list is None:
+            self._view.show_items([], {}, NOTHING_OPEN)
+            self.show_rights()
+            return
+        work_list.refresh()
+        items, self._suggested = self._listed(work_list)
+        reasons = {key: one.reason for key, one in self._suggested.items()}
+        counts = state_counts(work_list.items)
+        words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        self._view.show_items(items, reasons, f"{work_list.settings.title}: {words}")
+        ids = self._view.table.ids
+        if self.item_id in ids:
+            self._row = ids.index(self.item_id)
+            self._view.show_open(self.item_id)
+        self.show_rights()
+
+    def _listed(self, work_list: WorkList) -> tuple[list[Item], dict[str, Suggestion]]:
+        order, items, settings = self._view.order_key, work_list.items, work_list.settings
+        propose = second_reading_suggestions if order == "second" else suggestions
+        found = {one.item.id: one for one in propose(items, settings, reader=self.reader)}
+        return (list(items) if order == "all" else [one.item for one in found.values()]), found
+
+    # Studies
+
+    @property
+    def item_id(self) -> str:
+        """Id of the study in the viewer, "" for none."""
+        return self.saving.target.item_id if self.saving.target else ""
+
+    @property
+    def item(self) -> Item | None:
+        """The study in the viewer."""
+        target = self.saving.target
+        return target.work_list.item(target.item_id) if target else None
+
+    @property
+    def rights(self) -> Rights:
+        """What the reader may do with the study in the viewer."""
+        item = self.item
+        return rights_of(item, self.reader) if item is not None else Rights()
+
+    def open_item(self, item_id: str) -> None:
+        """Save the study in the viewer, then read another one in its place."""
+        if self.work_list is not None:
+            self._leave_then(partial(self._open_now, item_id))
+
+    def _open_now(self, item_id: str) -> None:
+        if self.work_list is None or self._closed:
+            return
+        self.opened.set_editable(False)  # what is drawn while the other one is read would not be saved
+        job = partial(load, self.work_list, item_id, reader=self.reader, independent=False)
+        self._read(f"Opening {self.work_list.item(item_id).path} …", job, self._show_study)
+
+    def _show_study(self, loaded: Loaded) -> None:
+        if self.work_list is None:
+            return
+        self.opened.show(loaded, self.work_list.settings)
+        target = Target(self.work_list, loaded.item.id, self.reader, loaded.volume, loaded.digest)
+        self.saving.start(target)
+        self._view.show_open(loaded.item.id)
+        self.refresh()
+        suggested = self._suggested.get(loaded.item.id)
+        if suggested is not None and suggested.label is not None:
+            self.opened.choose_label(suggested.label)
+            if suggested.axis is not None and suggested.index is not None:
+                self.opened.jump(suggested.axis, suggested.index)
+        if self.opened.layer is not None:
+            self._view.correct.show_label(int(self.opened.layer.selected_label))
+
+    def step(self, by: int) -> None:
+        """Open the next (1) or the previous (-1) study of the list."""
+        ids = self._view.table.ids
+        place = ids.index(self.item_id) + by if self.item_id in ids else min(self._row, len(ids) - 1)
+        if 0 <= place < len(ids):
+            self.open_item(ids[place])
+        else:
+            self._view.say("There is no further study in this direction.")
+
+    def advance(self) -> None:
+        """Open the next study of the list with something to do."""
+        work_list, ids = self.work_list, self._view.table.ids
+        if work_list is None:
+            return
+        start = ids.index(self.item_id) + 1 if self.item_id in ids else self._row
+        for item_id in (*ids[start:], *ids[:start]):
+            if item_id != self.item_id and rights_of(work_list.item(item_id), self.reader).work:
+                self.open_item(item_id)
+                return
+        self._view.say("No study of this list is left for you.")
+
+    def _on_gone(self) -> None:
+        """The user deleted the Labels layer: what was drawn is kept, the study is closed."""
+        self.saving.stop()
+        self.saving.start(None)
+        self._view.show_open("")
+        self.show_rights()
+
+    def show_rights(self) -> None:
+        """Let the view offer what the reader may do now."""
+        rights, item, view = self.rights, self.item, self._view
+        reading = self.reading.busy
+        view.correct.set_rights(
+            draw=rights.draw, decide=rights.decide, reopen=rights.reopen, take_over=rights.take_over
+        )
+        view.review.set_rights(
+            begin=rights.begin_second, decide=rights.second, comment=item is not None and bool(self.reader)
+        )
+        view.pre_label.this_button.setEnabled(item is not None and item.state in ("waiting", "pre-labelled"))
+        view.pre_label.waiting_button.setEnabled(self.work_list is not None)
+        if not reading:
+            self.opened.set_editable(rights.draw)
+        if item is not None and self.work_list is not None:
+            figured = [second.agreement for second in item.second_readings if second.agreement]
+            view.review.show_comments(item.comments, self.work_list.settings)
+            view.review.show_figures(figured[-1] if figured else (), self.work_list.settings)
+            if not reading:
+                view.say(rights.words)
+
+    def set_reader(self, name: str) -> None:
+        """Save under the former name, then go on under another."""
+        name = " ".join(name.split())
+        if name != self.reader:
+            self._leave_then(partial(self._set_reader, name))
+
+    def _set_reader(self, name: str) -> None:
+        self.reader = name
+        correction_settings.save("reader", name)
+        if self.saving.target is not None:
+            self.saving.target.reader = name
+        self.refresh()
+
+    # Steps
+
+    def take(self, step: Step, *, force: bool = False, then: Callable[[Item], None] | None = None) -> None:
+        """Save, then take a step with the study in the viewer. force: save unchanged labels as well."""
+        if self.saving.target is None:
+            self._report(WorkListError("no study is open; double-click one in the list"))
+            return
+
+        def go_on(item: Item | None) -> None:
+            if then is not None and item is not None and not self._closed:
+                then(item)
+
+        self.saving.flush(go_on, step=step, force=force)
+
+    def reload_labels(self, *, independent: bool = False) -> None:
+        """Show the labels of the study in the viewer as they are on the disk now."""
+        target = self.saving.target
+        if target is not None:
+            self.writer.submit(
+                partial(_starting_labels, target, independent=independent),
+                then=partial(self._replace_labels, target),
+                failed=self._report,
+            )
+
+    def _replace_labels(self, target: Target, labels: Any) -> None:
+        if target is self.saving.target and not self._closed:
+            target.digest = digest_of(labels)
+            self.opened.replace_labels(labels)
+            self.refresh()
+
+    def close(self) -> None:
+        """Save what is drawn and stop; the layers stay in the viewer."""
+        self._closed = True
+        self.reading.cancel()
+        self.saving.stop()
+        self.writer.close()
+        self.opened.let_go()
+
+
+def _starting_labels(target: Target, *, independent: bool) -> Any:
+    return target.work_list.starting_labels(
+        target.item_id, reader=target.reader, like=target.like, independent=independent
+    )
