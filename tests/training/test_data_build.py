@@ -230,3 +230,29 @@ def test_parquet_holds_the_same_records(tmp_path):
     result, _ = run(config_file(tmp_path, "parquet = true"))
     again = list(read_parquet(result.folder / "records.parquet"))
     assert again == list(read_records(result.folder / "records.jsonl"))
+
+
+def test_a_patient_of_two_sources_of_one_cohort_is_one_person_in_one_split(tmp_path):
+    second = PAIRS.replace('name = "toy"', 'name = "again"').replace(
+        'mask_ending = "_seg"', 'mask_ending = "_two"'
+    )
+    folder = pair_folder(tmp_path / "toy")
+    for path in sorted((folder / "labels").glob("*_seg.nii.gz")):
+        labels = label_map(2)
+        labels[0, 0 : 2 + len(list(folder.rglob("*_two*"))), 0] = 2
+        save(path.with_name(path.name.replace("_seg", "_two")), labels)
+    config = config_file(
+        tmp_path,
+        SPLIT,
+        PAIRS + 'cohort = "c"\ninclude = "_seg"\n' + second + 'cohort = "c"\ninclude = "_two"\n',
+    )
+    records = list(read_records(run(config)[0].folder / "records.jsonl"))
+    assert {record.source for record in records} == {"toy", "again"}
+    splits: dict[str, set[str]] = {}
+    for record in records:
+        splits.setdefault(record.patient, set()).add(record.split)
+    assert len(splits) == 4
+    assert all(len(names) == 1 for names in splits.values())
+
+
+SPLIT = "[split]\ntest = 0.5\n"

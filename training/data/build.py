@@ -90,7 +90,7 @@ def build(system: System, config: BuildConfig, base: Path, report: Report) -> Re
     cases = [case for source in config.sources for case in scan(source, base)]
     out = base / config.out
     _make_folder(out / WORK)
-    patients = _pseudonyms(cases)
+    patients = _pseudonyms(cases, config)
     splits = split_of(patients.values(), config.split, config.seed)
     settings = _settings(system, config, templates)
     with TextCache(out / WORK / "texts.jsonl") as cache:
@@ -199,9 +199,10 @@ def _templates(system: System, config: BuildConfig, base: Path) -> tuple[Templat
     return usable
 
 
-def _pseudonyms(cases: list[Case]) -> dict[tuple[str, str], str]:
+def _pseudonyms(cases: list[Case], config: BuildConfig) -> dict[tuple[str, str], str]:
     key = installation_key() if any(case.identifying for case in cases) else b""
-    return {(case.source, case.patient): pseudonym(case, key) for case in cases}
+    cohorts = {source.name: source.cohort or source.name for source in config.sources}
+    return {(case.source, case.patient): pseudonym(case, cohorts[case.source], key) for case in cases}
 
 
 def _settings(system: System, config: BuildConfig, templates: tuple[Template, ...]) -> str:

@@ -28,7 +28,8 @@ class SourceConfig:
     text) to name; labels_file: JSON or text table with the same, next to the masks or, with {case} in
     it, one per case; labels_key: which table of the JSON. modality: DICOM code. healthy: what to note
     about the labelled structures. licence: words for the data card. include: a regular expression that
-    the file names must match.
+    the file names must match. cohort: the same for sources in which one patient key is one person (CT
+    and MR of one study); the source's own name by default.
     """
 
     name: str
@@ -46,6 +47,7 @@ class SourceConfig:
     healthy: bool | None = None
     licence: str = ""
     include: str = ""
+    cohort: str = ""
 
 
 @dataclass(frozen=True)

@@ -23,18 +23,18 @@ KEY_VARIABLE = "MEDREASON_PSEUDONYM_KEY_FILE"
 _LENGTH = 16
 
 
-def pseudonym(case: Case, key: bytes) -> str:
-    """A patient's name in records: a digest of source and patient key, the same in every build.
+def pseudonym(case: Case, cohort: str, key: bytes) -> str:
+    """A patient's name in records: a digest of cohort and patient key, the same in every build.
 
     Keys that come from DICOM headers are digested with the installation's secret, so that nobody can
     find a patient number by trying all of them; keys from file names are in the image path anyway.
     """
-    return pseudonym_of(case.source, case.patient, key if case.identifying else b"medreason")
+    return pseudonym_of(cohort, case.patient, key if case.identifying else b"medreason")
 
 
-def pseudonym_of(source: str, patient: str, secret: bytes = b"medreason") -> str:
+def pseudonym_of(cohort: str, patient: str, secret: bytes = b"medreason") -> str:
     """A pseudonym from a patient key that is no secret, such as a part of a public file name."""
-    return "p-" + hmac.new(secret, f"{source}\0{patient}".encode(), sha256).hexdigest()[:_LENGTH]
+    return "p-" + hmac.new(secret, f"{cohort}\0{patient}".encode(), sha256).hexdigest()[:_LENGTH]
 
 
 def installation_key() -> bytes:
