@@ -15,8 +15,10 @@ from napari_medreason._qt.medpos_table import LiveTable
 from napari_medreason._qt.medpos_view import MedPosView
 from napari_medreason.core.position_check import check_words
 
-DETAILS_MS = 120
-"""Sentences, verdicts and overlay follow the table this much later, so that they don't slow down strokes."""
+WORDS_MS = 120
+"""Sentences and verdicts follow the table this much later, several changes at once."""
+OVERLAY_MS = 250
+"""The overlay is drawn when nothing changed for this long: napari takes a while, which strokes would feel."""
 NO_ROW = "Choose a row to check the words against."
 
 
@@ -30,18 +32,23 @@ class MedPosDetails(QObject):
         self._view, self._live, self._names = view, live, names
         self._overlay = MedPosOverlay(viewer)
         self._overlay.on_gone = lambda: view.overlay_box.setChecked(False)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(DETAILS_MS)
-        self._timer.timeout.connect(self.show)
+        self._words_timer, self._overlay_timer = QTimer(self), QTimer(self)
+        for timer, pause, ring in (
+            (self._words_timer, WORDS_MS, self.show_words),
+            (self._overlay_timer, OVERLAY_MS, self.show_overlay),
+        ):
+            timer.setSingleShot(True)
+            timer.setInterval(pause)
+            timer.timeout.connect(ring)
         view.table.row_chosen.connect(self.later)
         view.words_changed.connect(self.later)
         view.overlay_wanted.connect(self._on_overlay)
 
     def later(self) -> None:
         """Show everything anew, in a moment."""
-        if not self._timer.isActive():
-            self._timer.start()
+        if not self._words_timer.isActive():
+            self._words_timer.start()
+        self._overlay_timer.start()
 
     def region(self, key: Key | None) -> Region | None:
         """The region of a row, None when it is not in the table."""
@@ -54,8 +61,8 @@ class MedPosDetails(QObject):
             return None
         return Region(source.layer, source.study, source.frame, table, int(rows[0]))
 
-    def show(self) -> None:
-        """Show sentences, verdicts and overlay of the chosen row now."""
+    def show_words(self) -> None:
+        """Show sentences and verdicts of the chosen row now."""
         region = self.region(self._view.table.current)
         words = self._view.words_line.text().strip()
         if region is None:
@@ -68,7 +75,11 @@ class MedPosDetails(QObject):
         found = check_words(words, medpos_words.mask_facts(table, row, name, extent))
         no_statement = medpos_words.NO_STATEMENT if words else ""
         self._view.show_verdicts(medpos_words.statements_html(found) or no_statement)
-        if self._view.overlay_box.isChecked():
+
+    def show_overlay(self) -> None:
+        """Draw the chosen row over its label map now, if the user wants it."""
+        region = self.region(self._view.table.current)
+        if region is not None and self._view.overlay_box.isChecked():
             self._overlay.show(region)
 
     def hide(self) -> None:
@@ -85,5 +96,6 @@ class MedPosDetails(QObject):
 
     def close(self) -> None:
         """Take the overlay out of the viewer."""
-        self._timer.stop()
+        self._words_timer.stop()
+        self._overlay_timer.stop()
         self._overlay.close()

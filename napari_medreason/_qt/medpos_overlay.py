@@ -56,8 +56,11 @@ class MedPosOverlay:
         if self._shapes is None or self._drawn is None or self._drawn.layer != region.layer:
             self.remove()
             self._shapes = self._add(region)
+        elif _looks(self._drawn) == _looks(region):
+            return
         shapes = self._shapes
-        shapes.data = []
+        if shapes.nshapes:
+            shapes.data = []
         shapes.add(
             corners,
             edge_width=max(0.4, max(region.table.grid(region.row).shape) / 400),
@@ -94,6 +97,14 @@ class MedPosOverlay:
         """Remove our layer and listen no more."""
         self._viewer.layers.events.removed.disconnect(self._on_removed)
         self.remove()
+
+
+def _looks(region: Region) -> tuple[Any, ...]:
+    """What the drawing depends on, for regions of one layer."""
+    table, row = region.table, region.row
+    columns = (table.box_plane, table.center_plane, table.key_points_plane)
+    values = [column[row].tolist() for column in columns]
+    return region.study.id, region.displayed, table.settings, repr(values)  # repr: NaN is NaN
 
 
 def _ignore() -> None:

@@ -85,7 +85,7 @@ class MedPosPresenter(QObject):
             self.watcher.watch(None)
             self.live.load(None)
             self._view.status.setText(NO_LAYER)
-            self.details.show()
+            self.details.show_words()
             return
         choices = study_choices(layer, self._images())
         self._choices, self._reason = choices.offered, choices.reason

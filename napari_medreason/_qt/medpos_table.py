@@ -201,7 +201,7 @@ def _body_on(data: Any, study: StudyRef, *, progress: Progress, cancelled: Any) 
     for index in range(len(voxels)):  # slices may have to be decoded first
         if cancelled():
             raise CancelledError("the body")
-        voxels[index] = np.asarray(shown[index])
+        voxels[index] = layers.computed(shown[index])
     stored = layers.stored_array(voxels, study)
     affine = np.array(study.affine)
     return body_frame(Volume(stored, affine, modality=study.modality, calibrated=study.calibrated))

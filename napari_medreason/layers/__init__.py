@@ -15,6 +15,7 @@ from napari_medreason.layers.answers import (
 )
 from napari_medreason.layers.label_maps import (
     claimed_study,
+    computed,
     fitting_studies,
     full_name,
     has_own_place,
@@ -47,6 +48,7 @@ __all__ = [
     "answer_layers",
     "box_of",
     "claimed_study",
+    "computed",
     "display_array",
     "displayed_plane",
     "fitting_studies",

@@ -44,8 +44,7 @@ def label_volume(data: Any, study: StudyRef, frame: int | None) -> Volume:
 
     frame: which frame of layer data with four axes.
     """
-    shown = data[frame or 0] if data.ndim == 4 else data
-    array: NDArray[np.generic] = np.asarray(shown)
+    array = computed(data[frame or 0] if data.ndim == 4 else data)
     return Volume(
         stored_array(array[np.newaxis] if array.ndim == 2 else array, study),
         np.array(study.affine),
@@ -53,6 +52,17 @@ def label_volume(data: Any, study: StudyRef, frame: int | None) -> Volume:
         orientation_known=study.orientation_known,
         calibrated=study.calibrated,
     )
+
+
+def computed(data: Any) -> NDArray[np.generic]:
+    """Layer data as a NumPy array, also off the main thread.
+
+    dask keeps its callbacks, among them napari's cache, in a global that one computation takes away from
+    another; with none of its own, this one leaves them alone.
+    """
+    if isinstance(data, np.ndarray) or not hasattr(data, "compute"):
+        return np.asarray(data)
+    return np.asarray(data.compute(callbacks=()))
 
 
 def label_names(layer: Any) -> dict[int, str]:
