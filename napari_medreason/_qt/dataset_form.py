@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ WRITERS = {
     "transformers": "A language model in a local folder",
     "endpoint": "A language model at an address",
 }
+_NAMES_LOOKED_AT = 2000
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagesTr", "scans")
 _MASK_FOLDERS = ("masks", "mask", "labels", "label", "labelsTr", "segmentations", "seg")
 _LABEL_FILES = ("labels.json", "labels.txt", "labels.csv", "dataset.json")
@@ -87,7 +89,10 @@ def consent_words(writer: WriterForm) -> str:
     host = urlsplit(writer.address).hostname if "://" in writer.address else None
     if not host:
         return ""
-    what = "label names, kind of image, positions and sizes of the masks, and the texts written so far"
+    what = (
+        "label names, kind of image, place, size, shape and brightness of the masks, "
+        "and the texts written so far"
+    )
     images = ", and the pixels of each asked slice" if writer.send_images else "; no pixels"
     return f"I agree that {what}{images} are sent to {writer.address}."
 
@@ -103,7 +108,10 @@ def check(form: BuildForm, *, layers: bool = False) -> None:
             not form.sources and not layers,
             "there is no image yet; add a folder or the current layers under “Sources”",
         ),
-        (str(form.out) in ("", "."), "no output folder is chosen; choose an empty one, or one to go on with"),
+        (
+            not form.out.is_absolute(),
+            "no output folder is chosen; choose an empty one, or that of a build to go on with",
+        ),
         (not form.axes, "no plane is chosen; tick axial, coronal or sagittal under “Amounts”"),
         (form.test + form.validation >= 1, "test and validation leave nothing for training; lower them"),
         (
@@ -125,8 +133,11 @@ def check(form: BuildForm, *, layers: bool = False) -> None:
 
 
 def guessed_source(root: Path) -> SourceForm:
-    """What a folder looks like, from its names alone; the user can change it."""
-    names = {entry.name for entry in root.iterdir()}
+    """What a folder looks like, from its names alone; DataSetError when it can't be read."""
+    try:
+        names = {entry.name for entry in root.iterdir()}
+    except OSError as error:
+        raise DataSetError(f"the folder {root.name} can't be read: {error.strerror}") from error
     name = root.name or "images"
     if {"imagesTr", "labelsTr", "dataset.json"} <= names:
         layout = "nnunet" if any((root / "imagesTr").glob("*_0000.*")) else "decathlon"
@@ -135,7 +146,7 @@ def guessed_source(root: Path) -> SourceForm:
         return SourceForm(name, "sa-med2d", str(root))
     images = next((one for one in _IMAGE_FOLDERS if one in names), "")
     masks = next((one for one in _MASK_FOLDERS if one in names), "")
-    if not masks and any(root.rglob("*.dcm")):
+    if not masks and any(path.suffix == ".dcm" for path in islice(root.rglob("*"), _NAMES_LOOKED_AT)):
         return SourceForm(name, "dicom-seg", str(root))
     labels_file = next((one for one in _LABEL_FILES if one in names), "")
     return SourceForm(name, "pairs", str(root), images, masks, labels_file=labels_file)

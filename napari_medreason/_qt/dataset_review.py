@@ -31,7 +31,7 @@ from napari_medreason.core.record import Record
 
 COLUMNS = ("State", "Structure", "Question")
 _SHORT: dict[str, str] = {WAITING: "waiting", "accepted": "accepted", "rejected": "rejected"}
-_PICTURE_PIXELS = 190
+_PICTURE_PIXELS = 220
 _NO_PARENT = QModelIndex()
 
 
@@ -237,9 +237,14 @@ def _record_html(record: Record) -> str:
     parts += [("Short description", record.short_description), ("Long description", record.long_description)]
     lines = [f"<p style='margin:2px 0'><b>{name}</b> {escape(text)}</p>" for name, text in parts if text]
     image = record.image
-    facts = (
-        f"{record.side} {record.label}, {record.position.label}, {image.modality} {image.axis} {image.index}",
-        f"{record.split} split, {record.approach} {record.length}, {template or record.provenance.writer}",
-        f"{review.state}{by}",
+    rows = (
+        (
+            f"{record.side} {record.label}",
+            record.position.label,
+            f"{image.modality} {image.axis} {image.index}",
+        ),
+        (f"{record.split} split", f"{record.approach} {record.length}", template or record.provenance.writer),
+        (f"{review.state}{by}",),
     )
-    return "".join(lines) + f"<p style='color:#999'>{'<br>'.join(escape(one.strip()) for one in facts)}</p>"
+    facts = [", ".join(word.strip() for word in row if word.strip()) for row in rows]
+    return "".join(lines) + f"<p style='color:#999'>{'<br>'.join(map(escape, facts))}</p>"

@@ -20,8 +20,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medreason import layers
+from napari_medreason._qt import notify
 from napari_medreason._qt.dataset_form import LAYOUTS, SourceForm, guessed_source
 from napari_medreason._qt.dataset_layers import LayerCase
+from napari_medreason.errors import MedReasonError
 
 _FIELDS = {
     "images": ("Images", "Folder of the images, such as images; empty for masks alone"),
@@ -96,7 +98,11 @@ class SourcesPage(QWidget):
 
     def add_folder(self, path: Path) -> None:
         """Add a folder with the layout that its names suggest."""
-        source = guessed_source(path)
+        try:
+            source = guessed_source(path)
+        except MedReasonError as error:
+            notify.report(error)
+            return
         taken = {one.name for one in self.sources}
         number = next(n for n in range(1, len(taken) + 2) if _numbered(source.name, n) not in taken)
         self.sources.append(replace(source, name=_numbered(source.name, number)))

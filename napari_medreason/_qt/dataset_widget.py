@@ -78,7 +78,7 @@ class DataSetDock(ClosingDock):
         return BuildForm(
             system=words.chosen_system,  # type: ignore[arg-type]
             sources=tuple(self.view.sources.sources),
-            out=Path(self.view.out.text().strip()),
+            out=Path(self.view.out.text().strip()).expanduser(),
             writer=words.form,
             axes=amounts.chosen_axes,
             minimum_pixels=amounts.minimum.value(),

@@ -221,3 +221,17 @@ def test_decisions_outlive_a_crash_and_a_full_disk_decides_nothing(records_file,
     }
     last.save()
     assert check_file(records_file).sound
+
+
+def test_closing_the_dock_ends_the_build(make_napari_viewer, qtbot, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_medreason._qt.dataset_widget.own_file", lambda: tmp_path / "own.json")
+    viewer = make_napari_viewer()
+    _, dock = viewer.window.add_plugin_dock_widget("napari-medreason", "Build a data set")
+    add_folder(dock, qtbot, folder)
+    press_build(dock, qtbot, tmp_path / "out")
+    qtbot.waitUntil(lambda: dock.process.pid > 0, timeout=PATIENCE)
+    pid = dock.process.pid
+    viewer.window.remove_dock_widget(dock)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert not (tmp_path / "out" / "records.jsonl").exists()

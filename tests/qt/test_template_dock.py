@@ -206,3 +206,28 @@ def test_imported_words_under_a_known_id_become_the_next_version(tmp_path):
     assert library.take_in(read_templates(tmp_path / "in.csv")) == (1, 1)
     assert library.history(changed.id)[-1].question == changed.question
     assert library.history(changed.id)[-1].version == shipped()[0].version + 1
+
+
+def listeners(viewer):
+    groups = (viewer.layers.events, viewer.dims.events)
+    emitters = {name: emitter for group in groups for name, emitter in group.emitters.items()}
+    return {name: len(emitter.callbacks) for name, emitter in emitters.items()}
+
+
+def test_opened_from_the_menu_it_leaves_the_viewer_and_keeps_what_was_written(
+    make_napari_viewer, qtbot, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("napari_medreason._qt.template_widget.own_file", lambda: tmp_path / "own.json")
+    viewer = make_napari_viewer()
+    viewer.add_labels(np.ones((4, 5, 6), np.uint8))
+    before = listeners(viewer)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-medreason", "Template bench")
+    assert listeners(viewer) != before
+    qtbot.waitUntil(lambda: bool(dock.library.newest), timeout=PATIENCE)
+    dock.view.select("medpos-01")
+    write(dock, qtbot, "question", "Where, would you say, {is} {structure}?")
+    viewer.window.remove_dock_widget(dock)
+    assert listeners(viewer) == before
+    assert read_templates(tmp_path / "own.json")[-1].question == "Where, would you say, {is} {structure}?"
+    viewer.window.add_plugin_dock_widget("napari-medreason", "Template bench")
+    viewer.close()  # while templates are read
