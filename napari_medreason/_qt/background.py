@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,6 +14,10 @@ from napari_medreason.errors import CancelledError
 
 Job = Callable[..., Any]
 """Called with `progress(done, total)` and `cancelled() -> bool`."""
+
+
+PROGRESS_AFTER_SECONDS = 0.4
+"""Shorter jobs show no progress: a bar that flashes up tells nothing."""
 
 
 class Background(QObject):
@@ -30,6 +35,7 @@ class Background(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._stop: threading.Event | None = None
+        self._began = 0.0
         self._stepped.connect(self._on_stepped)
         self._finished.connect(self._on_finished)
 
@@ -42,6 +48,7 @@ class Background(QObject):
         """Run a job, instead of the one that runs; then(result) or failed(error) on the GUI thread."""
         self.cancel()
         stop = self._stop = threading.Event()
+        self._began = time.monotonic()
         work = partial(self._work, job, stop, then, failed)
         threading.Thread(target=work, name="medreason background", daemon=True).start()
 
@@ -54,7 +61,7 @@ class Background(QObject):
             self._finished.emit(stop, receive, value)
 
     def _progress(self, stop: threading.Event, done: int, total: int) -> None:
-        if not stop.is_set():
+        if not stop.is_set() and time.monotonic() - self._began > PROGRESS_AFTER_SECONDS:
             self._stepped.emit(stop, done, total)
 
     def _on_stepped(self, stop: threading.Event, done: int, total: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from napari.viewer import Viewer
 from qtpy.QtCore import QObject, QTimer
 
 from napari_medreason._qt import medpos_words
@@ -26,11 +25,16 @@ class MedPosDetails(QObject):
     """Follows the chosen row and the words to check; names() gives the names of the labels."""
 
     def __init__(
-        self, view: MedPosView, live: LiveTable, viewer: Viewer, *, names: Callable[[], Mapping[int, str]]
+        self,
+        view: MedPosView,
+        live: LiveTable,
+        overlay: MedPosOverlay,
+        *,
+        names: Callable[[], Mapping[int, str]],
     ) -> None:
         super().__init__(view)
         self._view, self._live, self._names = view, live, names
-        self._overlay = MedPosOverlay(viewer)
+        self._overlay = overlay
         self._overlay.on_gone = lambda: view.overlay_box.setChecked(False)
         self._words_timer, self._overlay_timer = QTimer(self), QTimer(self)
         for timer, pause, ring in (

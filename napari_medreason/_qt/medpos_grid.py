@@ -20,7 +20,7 @@ from napari_medreason._qt.medpos_model import NAME, RegionFilter, RegionModel
 from napari_medreason._qt.medpos_rows import Key
 from napari_medreason.core.anatomy import structures
 
-_WIDTHS = (54, 92, 44, 136, 170, 84, 44, 110)
+_WIDTHS = (54, 84, 44, 164, 190, 84, 44, 110)
 _ROW_HEIGHT = 22
 
 

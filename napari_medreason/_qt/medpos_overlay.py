@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +41,13 @@ class Region:
 
 
 class MedPosOverlay:
-    """At most one layer of ours in the viewer; on_gone: the user deleted it."""
+    """At most one layer of ours in the viewer; on_gone: the user deleted it.
 
-    def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
+    quiet: entered while our layer comes, changes or goes.
+    """
+
+    def __init__(self, viewer: Viewer, quiet: Callable[[], AbstractContextManager[None]]) -> None:
+        self._viewer, self._quiet = viewer, quiet
         self._shapes: Shapes | None = None
         self._drawn: Region | None = None
         self.on_gone: Callable[[], None] = _ignore
@@ -51,22 +55,14 @@ class MedPosOverlay:
 
     def show(self, region: Region) -> None:
         """Draw a region; layers that the user works with stay selected."""
-        parts = list(_parts(region))
-        corners = [(layers.to_data(part[0], region.study, region.displayed), part[1]) for part in parts]
-        if self._shapes is None or self._drawn is None or self._drawn.layer != region.layer:
-            self.remove()
-            self._shapes = self._add(region)
-        elif _looks(self._drawn) == _looks(region):
+        former = self._drawn
+        if former is not None and _looks(former) == _looks(region) and former.layer == region.layer:
             return
-        shapes = self._shapes
-        if shapes.nshapes:
-            shapes.data = []
-        shapes.add(
-            corners,
-            edge_width=max(0.4, max(region.table.grid(region.row).shape) / 400),
-            edge_color=[part[2] for part in parts],
-            face_color=[part[2] if part[3] else "transparent" for part in parts],
-        )
+        with self._quiet():
+            if self._shapes is None or former is None or former.layer != region.layer:
+                self.remove()
+                self._shapes = self._add(region)
+            _draw(self._shapes, region)
         self._drawn = region
 
     def _add(self, region: Region) -> Shapes:
@@ -84,7 +80,8 @@ class MedPosOverlay:
         shapes, self._shapes, self._drawn = self._shapes, None, None
         if shapes is not None and shapes in self._viewer.layers:
             active = self._viewer.layers.selection.active
-            self._viewer.layers.remove(shapes)
+            with self._quiet():
+                self._viewer.layers.remove(shapes)
             if active is not None and active in self._viewer.layers:
                 self._viewer.layers.selection.active = active
 
@@ -97,6 +94,18 @@ class MedPosOverlay:
         """Remove our layer and listen no more."""
         self._viewer.layers.events.removed.disconnect(self._on_removed)
         self.remove()
+
+
+def _draw(shapes: Shapes, region: Region) -> None:
+    parts = list(_parts(region))
+    if shapes.nshapes:
+        shapes.data = []
+    shapes.add(
+        [(layers.to_data(part[0], region.study, region.displayed), part[1]) for part in parts],
+        edge_width=max(0.4, max(region.table.grid(region.row).shape) / 400),
+        edge_color=[part[2] for part in parts],
+        face_color=[part[2] if part[3] else "transparent" for part in parts],
+    )
 
 
 def _looks(region: Region) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from napari_medreason._qt import viewer_dims
 from napari_medreason._qt.background import Background
 from napari_medreason._qt.medpos_details import MedPosDetails
 from napari_medreason._qt.medpos_model import RegionModel
+from napari_medreason._qt.medpos_overlay import MedPosOverlay
 from napari_medreason._qt.medpos_rows import Key, RegionRow
 from napari_medreason._qt.medpos_study import CHOSEN, NO_STUDY, StudyChoice, study_choices
 from napari_medreason._qt.medpos_table import LiveTable, Source
@@ -53,7 +54,8 @@ class MedPosPresenter(QObject):
         self.background = Background(self)
         self.live = LiveTable(self.background)
         self.watcher = PaintWatcher(viewer, self)
-        self.details = MedPosDetails(view, self.live, viewer, names=lambda: self.names)
+        overlay = MedPosOverlay(viewer, self.watcher.paused)
+        self.details = MedPosDetails(view, self.live, overlay, names=lambda: self.names)
         self._connect()
         self.show_layer(None)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class PaintWatcher(QObject):
         self._axis = 0
         self._changed: set[int] = set()
         self._shown: tuple[Any, ...] = ()
+        self._paused = False
         self._paint_timer = _timer(self, PAINT_MS, self._tell_painted)
         self._refresh_timer = _timer(self, REFRESH_MS, self.refreshed.emit)
 
@@ -84,10 +86,19 @@ class PaintWatcher(QObject):
             else:
                 self._add(np.unique(where).tolist())
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """While layers of ours come, change or go, napari draws all others anew: that is no change."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+
     def _on_refresh(self, _event: object) -> None:
         """The layer was drawn anew: because the user moved a slider, or because its data changed."""
         view = self._view()
-        if view == self._shown:
+        if view == self._shown and not self._paused:
             self._add((self.shown_index(),))
             self._refresh_timer.start()
         self._shown = view

@@ -137,6 +137,7 @@ def _metadata(grounding: Grounding, study: StudyRef, label: AnswerLabel) -> dict
             "question": label.question,
             "answer": grounding.answer,
             "reasoning": grounding.reasoning,
+            "label_names": {1: grounding.structure} if grounding.structure else {},
             "provenance": asdict(grounding.provenance),
             "mask": mask_note(
                 segmenter=grounding.provenance.segmenter or grounding.provenance.model,

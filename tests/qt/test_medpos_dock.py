@@ -177,7 +177,7 @@ def test_exported_file_reads_back_as_the_table(medpos, qtbot, tmp_path, form):
     blob(medpos, 1, 5, (5, 12), (40, 60))
     blob(medpos, 200, 6, (30, 44), (4, 24))
     wait_for_rows(medpos, qtbot, 2)
-    medpos.presenter.name_labels({1: 'cyst, "left"'})
+    medpos.presenter.name_labels({1: 'growth "B", odd'})
     target = tmp_path / "out"
     medpos.presenter.export(target, form)
     text = target.read_text(encoding="utf-8")
@@ -188,7 +188,7 @@ def test_exported_file_reads_back_as_the_table(medpos, qtbot, tmp_path, form):
         rows = list(csv.DictReader(text.splitlines()))
     assert [row["position"] for row in rows] == ["top right", "bottom left"]
     if form != "medpos-csv":
-        assert [(int(row["label"]), row["name"]) for row in rows] == [(1, 'cyst, "left"'), (200, "")]
+        assert [(int(row["label"]), row["name"]) for row in rows] == [(1, 'growth "B", odd'), (200, "")]
 
 
 def test_layers_without_a_study_get_words_of_the_image_only(medpos, notices, qtbot):
