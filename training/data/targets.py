@@ -19,7 +19,7 @@ from napari_medreason.core.record import ImageReference, PositionWords
 from napari_medreason.core.region_facts import brightness_of, facts_of, neighbour_words
 from napari_medreason.core.regions import RegionTable, slice_regions
 from napari_medreason.core.template_facts import Brightness, Facts, Side
-from napari_medreason.core.template_slots import render
+from napari_medreason.core.template_words import definite
 
 from .cases import Labels, LoadedCase
 from .config import BuildConfig, RegionConfig
@@ -201,7 +201,7 @@ def _neighbours(one: Row, plane: Sequence[Row], layer: Labels, around: Around) -
     if beside is None:
         return ()
     names = {
-        other.value: render("{structure}", _name_facts(_name(layer, other.value)))
+        other.value: definite(_name_facts(_name(layer, other.value)))
         for other in plane
         if other.layer == one.layer and other.value != one.value
     }

@@ -9,6 +9,7 @@ from napari_medreason.core.record import TemplateUse
 from napari_medreason.core.template_facts import Facts
 from napari_medreason.core.template_names import names_in
 from napari_medreason.core.template_slots import empty_slots, render
+from napari_medreason.core.template_words import definite
 from napari_medreason.core.templates import Template, applicable, fill
 
 from ..making import choices
@@ -95,9 +96,7 @@ def _fits_another(pattern: str, task: Task) -> bool:
 
 def _caption(_writer: TemplateWriter, task: Task) -> Written:
     facts = _facts(task)
-    names = dict.fromkeys(
-        render("{structure}", one) for one in (facts, *(other.facts for other in task.others))
-    )
+    names = dict.fromkeys(definite(one) for one in (facts, *(other.facts for other in task.others)))
     text = f"{render('{image}', facts)} with {', '.join(names)} outlined."
     return Written(Caption(text[:1].upper() + text[1:]))
 
