@@ -62,9 +62,8 @@ class Deciding:
         correct = self._view.correct
         correct.reason.setCurrentIndex(-1)
         correct.reason.clearEditText()
-        if correct.open_next.isChecked():
-            self._presenter.advance()
-        self._view.say(f"{item.path}: {item.state}. {self._view.status.text()}")
+        words = self._presenter.advance() if correct.open_next.isChecked() else ""
+        self._view.say(f"{item.path}: {item.state}. {words}")
 
     def reopen(self, reason: str) -> None:
         """Go on with a study that was accepted, rejected or skipped."""

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QSizePolicy, QVBoxLayout
 
 from napari_medreason._qt import correction_settings, notify
 from napari_medreason._qt.correction_deciding import Deciding
+from napari_medreason._qt.correction_lists import Lists, write_agreement
 from napari_medreason._qt.correction_new_list import NewListDialog
 from napari_medreason._qt.correction_prelabelling import PreLabelling
 from napari_medreason._qt.correction_presenter import CorrectionPresenter
@@ -17,6 +18,7 @@ from napari_medreason._qt.correction_tooling import Tooling
 from napari_medreason._qt.correction_view import CorrectionView
 from napari_medreason._qt.docked import Docked
 from napari_medreason._qt.engine_bridge import EngineBridge
+from napari_medreason.errors import ExportError, WorkListError
 
 _WIDTH = 460
 
@@ -31,6 +33,7 @@ class CorrectionWidget(Docked):
         super().__init__()
         self.view = CorrectionView(self)
         self.presenter = CorrectionPresenter(self.view, napari_viewer, report=notify.report, parent=self)
+        self.lists = Lists(self.presenter)
         self.deciding = Deciding(self.view, self.presenter, notify.report)
         self.tooling = Tooling(self.view, self.presenter, notify.report)
         self.pre_labelling = PreLabelling(self.view, self.presenter, notify.report, engine)
@@ -53,16 +56,17 @@ class CorrectionWidget(Docked):
         menu.addAction("Open, with its studies at another place…", self.choose_open_moved)
         last = correction_settings.saved("work_list")
         if last and Path(last).is_dir():
-            menu.addAction(f"Go on with “{Path(last).name}”", lambda: self.presenter.open(Path(last)))
+            menu.addAction(f"Go on with “{Path(last).name}”", lambda: self.lists.open(Path(last)))
         menu.addSeparator()
-        menu.addAction("Look for new studies", self.presenter.look_again)
+        menu.addAction("Look for new studies", self.lists.look_again)
+        menu.addAction("Save agreement of readers…", self.choose_agreement)
         self.view.files_button.setMenu(menu)
 
     def choose_new(self) -> None:
         """Let the user describe a work list, then make it."""
         dialog = NewListDialog(self)
         if dialog.exec() == NewListDialog.DialogCode.Accepted:
-            self.presenter.create(
+            self.lists.create(
                 Path(dialog.folder.text()),
                 Path(dialog.studies.text()),
                 dialog.definitions,
@@ -73,14 +77,29 @@ class CorrectionWidget(Docked):
     def choose_open(self) -> None:
         """Let the user choose the folder of a work list, then go on with it."""
         if folder := QFileDialog.getExistingDirectory(self, "Open a work list"):
-            self.presenter.open(Path(folder))
+            self.lists.open(Path(folder))
 
     def choose_open_moved(self) -> None:
         """As `choose_open`, when the studies or the list were moved."""
         if folder := QFileDialog.getExistingDirectory(self, "Open a work list"):
             studies = QFileDialog.getExistingDirectory(self, "Where are its studies now?", folder)
             if studies:
-                self.presenter.open(Path(folder), Path(studies))
+                self.lists.open(Path(folder), Path(studies))
+
+    def choose_agreement(self) -> None:
+        """Let the user choose a file, then write the figures of all second readings."""
+        work_list = self.presenter.work_list
+        if work_list is None:
+            notify.report(WorkListError("no work list is open; open one first"))
+            return
+        path, _ = QFileDialog.getSaveFileName(self, "Save agreement", "agreement.csv", "CSV table (*.csv)")
+        if path:
+            try:
+                count = write_agreement(work_list, Path(path))
+            except ExportError as error:
+                notify.report(error)
+                return
+            self.view.say(f"{count} lines of agreement figures were saved.")
 
     def _cancel(self) -> None:
         self.pre_labelling.cancel()

@@ -81,6 +81,7 @@ class CorrectPage(QWidget):
             value.setValue(tool.value)
             value.setDecimals(0 if tool.least >= 1 else 1)
             value.setSuffix(f" {tool.unit}")
+            value.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)  # they take half of the width
             value.setToolTip(tool.tip)
 
     def _set_up_reason(self) -> None:
@@ -128,8 +129,8 @@ class CorrectPage(QWidget):
         for place, tool in enumerate(tool for tool in TOOLS if not tool.unit):
             row, column = divmod(place, 2)
             grid.addWidget(self.tool_buttons[tool.id], rows + row, 2 * column, 1, 2)
-        for column in range(4):
-            grid.setColumnStretch(column, 1)
+        for column, stretch in enumerate((3, 2, 3, 2)):
+            grid.setColumnStretch(column, stretch)
         for widget in (*self.tool_buttons.values(), *self.values.values()):
             widget.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         return grid
@@ -193,8 +194,7 @@ class PreLabelPage(QWidget):
         self.step = QSpinBox(self)
         self.step.setRange(1, 20)
         self.step.setValue(PRE_LABEL_STEP)
-        self.step.setPrefix("every ")
-        self.step.setSuffix(". slice")
+        self.step.setPrefix("one slice in ")
         self.step.setToolTip("Slices between two on which the label was found are filled by interpolation")
         self.this_button = QPushButton("Pre-label the open study", self)
         self.waiting_button = QPushButton("Pre-label all waiting studies", self)

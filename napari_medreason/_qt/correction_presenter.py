@@ -1,32 +1,24 @@
-"""The rules of the correction dock: lists, opening, deciding. Pre-labelling and tools are beside it."""
+"""The rules of the correction dock: what is listed, opened and saved. Decisions and tools are beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject
 
-from napari_medreason._qt import correction_settings
+from napari_medreason._qt import correction_settings, notify
 from napari_medreason._qt.background import Background
+from napari_medreason._qt.correction_lists import listed
 from napari_medreason._qt.correction_rights import Rights, rights_of
 from napari_medreason._qt.correction_saving import Saving, Step, Target
 from napari_medreason._qt.correction_study import Loaded, OpenStudy, digest_of, load
 from napari_medreason._qt.correction_view import NOTHING_OPEN, CorrectionView
 from napari_medreason._qt.correction_writer import Writer
 from napari_medreason.errors import WorkListError
-from napari_medreason.worklist import (
-    Item,
-    LabelDefinition,
-    Suggestion,
-    WorkList,
-    second_reading_suggestions,
-    state_counts,
-    suggestions,
-)
+from napari_medreason.worklist import Item, Suggestion, WorkList
 
 Report = Callable[[Exception], None]
 
@@ -45,6 +37,7 @@ class CorrectionPresenter(QObject):
         self.reading = Background(self)
         self._suggested: dict[str, Suggestion] = {}
         self._row = 0
+        self._told = ("", "")
         self._closed = False
         view.reader.setText(self.reader)
         self._connect()
@@ -58,36 +51,21 @@ class CorrectionPresenter(QObject):
         self.opened.gone.connect(self._on_gone)
         self.opened.label_chosen.connect(self._view.correct.show_label)
 
-    # Work lists
+    # Reading and the list
 
-    def create(
-        self, folder: Path, studies: Path, labels: Sequence[LabelDefinition], *, title: str = ""
-    ) -> None:
-        """Make a work list, then show it."""
-        job = partial(WorkList.create, folder, studies, labels=labels, title=title)
-        self._leave_then(lambda: self._read("Looking for studies …", job, self._show_list))
+    def leave_then(self, go_on: Callable[[], None]) -> None:
+        """Save the study in the viewer, then go on; what can't be saved stays there as a layer."""
 
-    def open(self, folder: Path, studies: Path | None = None) -> None:
-        """Go on with a work list; studies: where they are now, when they have moved."""
+        def leave_behind() -> None:
+            self.saving.start(None)
+            name = self.opened.leave_behind()
+            notify.warn(f"The labels stay in the viewer as layer “{name}”: save them with File › Save.")
+            go_on()
 
-        def job(*, progress: object, cancelled: object) -> WorkList:
-            return WorkList.open(folder, studies=studies)
+        self.saving.flush(lambda _item: go_on(), otherwise=leave_behind)
 
-        self._leave_then(lambda: self._read("Opening the work list …", job, self._show_list))
-
-    def look_again(self) -> None:
-        """Add studies that are new in the folder, and show what other programs changed."""
-        if self.work_list is not None:
-            self._read("Looking for new studies …", self.work_list.add_studies, self._on_added)
-
-    def _on_added(self, added: tuple[str, ...]) -> None:
-        self.refresh()
-        self._view.say(f"{len(added)} new studies." if added else "No new study was found.")
-
-    def _leave_then(self, go_on: Callable[[], None]) -> None:
-        self.saving.flush(lambda _item: go_on())
-
-    def _read(self, words: str, job: Callable[..., Any], then: Callable[[Any], None]) -> None:
+    def read(self, words: str, job: Callable[..., Any], then: Callable[[Any], None]) -> None:
+        """Read in the background; words: what is being read."""
         self._view.say(words)
         self._view.show_progress(0, 0)
         self.reading.start(job, then=then, failed=self._fail)
@@ -95,13 +73,19 @@ class CorrectionPresenter(QObject):
     def _on_read(self) -> None:
         self._view.show_idle()
         self._view.say("")
+        self._told = ("", "")
         self.show_rights()
+
+    def say(self, words: str) -> None:
+        """One line at the bottom of the dock."""
+        self._view.say(words)
 
     def _fail(self, error: Exception) -> None:
         self._view.say("Nothing was changed; see the message.")
         self._report(error)
 
-    def _show_list(self, work_list: WorkList) -> None:
+    def show_list(self, work_list: WorkList) -> None:
+        """Work on another list; the study in the viewer was saved."""
         self.saving.start(None)
         self.opened.close()
         self.work_list, self._row = work_list, 0
@@ -121,23 +105,15 @@ class CorrectionPresenter(QObject):
             self._view.show_items([], {}, NOTHING_OPEN)
             self.show_rights()
             return
-        work_list.refresh()
-        items, self._suggested = self._listed(work_list)
+        listing = listed(work_list, order=self._view.order_key, reader=self.reader)
+        self._suggested = listing.suggested
         reasons = {key: one.reason for key, one in self._suggested.items()}
-        counts = state_counts(work_list.items)
-        words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-        self._view.show_items(items, reasons, f"{work_list.settings.title}: {words}")
+        self._view.show_items(listing.items, reasons, listing.words)
         ids = self._view.table.ids
         if self.item_id in ids:
             self._row = ids.index(self.item_id)
             self._view.show_open(self.item_id)
         self.show_rights()
-
-    def _listed(self, work_list: WorkList) -> tuple[list[Item], dict[str, Suggestion]]:
-        order, items, settings = self._view.order_key, work_list.items, work_list.settings
-        propose = second_reading_suggestions if order == "second" else suggestions
-        found = {one.item.id: one for one in propose(items, settings, reader=self.reader)}
-        return (list(items) if order == "all" else [one.item for one in found.values()]), found
 
     # Studies
 
@@ -161,14 +137,14 @@ class CorrectionPresenter(QObject):
     def open_item(self, item_id: str) -> None:
         """Save the study in the viewer, then read another one in its place."""
         if self.work_list is not None:
-            self._leave_then(partial(self._open_now, item_id))
+            self.leave_then(partial(self._open_now, item_id))
 
     def _open_now(self, item_id: str) -> None:
         if self.work_list is None or self._closed:
             return
         self.opened.set_editable(False)  # what is drawn while the other one is read would not be saved
         job = partial(load, self.work_list, item_id, reader=self.reader, independent=False)
-        self._read(f"Opening {self.work_list.item(item_id).path} …", job, self._show_study)
+        self.read(f"Opening {self.work_list.item(item_id).path} …", job, self._show_study)
 
     def _show_study(self, loaded: Loaded) -> None:
         if self.work_list is None:
@@ -195,17 +171,16 @@ class CorrectionPresenter(QObject):
         else:
             self._view.say("There is no further study in this direction.")
 
-    def advance(self) -> None:
-        """Open the next study of the list with something to do."""
+    def advance(self) -> str:
+        """Open the next study of the list with something to do; a sentence when there is none."""
         work_list, ids = self.work_list, self._view.table.ids
-        if work_list is None:
-            return
         start = ids.index(self.item_id) + 1 if self.item_id in ids else self._row
-        for item_id in (*ids[start:], *ids[:start]):
-            if item_id != self.item_id and rights_of(work_list.item(item_id), self.reader).work:
+        others = [item_id for item_id in (*ids[start:], *ids[:start]) if item_id != self.item_id]
+        for item_id in others:
+            if work_list is not None and rights_of(work_list.item(item_id), self.reader).work:
                 self.open_item(item_id)
-                return
-        self._view.say("No study of this list is left for you.")
+                return ""
+        return "No study of this list is left for you."
 
     def _on_gone(self) -> None:
         """The user deleted the Labels layer: what was drawn is kept, the study is closed."""
@@ -228,18 +203,28 @@ class CorrectionPresenter(QObject):
         view.pre_label.waiting_button.setEnabled(self.work_list is not None)
         if not reading:
             self.opened.set_editable(rights.draw)
-        if item is not None and self.work_list is not None:
-            figured = [second.agreement for second in item.second_readings if second.agreement]
-            view.review.show_comments(item.comments, self.work_list.settings)
-            view.review.show_figures(figured[-1] if figured else (), self.work_list.settings)
-            if not reading:
+        if item is not None and not reading:
+            self._show_review(item)
+            told = (item.id, rights.words)
+            if told != self._told:
                 view.say(rights.words)
+            self._told = told
+
+    def _show_review(self, item: Item) -> None:
+        """Comments and kept figures; figures compared by hand stay until another study is shown."""
+        if self.work_list is None:
+            return
+        review, settings = self._view.review, self.work_list.settings
+        figured = [second.agreement for second in item.second_readings if second.agreement]
+        review.show_comments(item.comments, settings)
+        if figured or self._told[0] != item.id:
+            review.show_figures(figured[-1] if figured else (), settings)
 
     def set_reader(self, name: str) -> None:
         """Save under the former name, then go on under another."""
         name = " ".join(name.split())
         if name != self.reader:
-            self._leave_then(partial(self._set_reader, name))
+            self.leave_then(partial(self._set_reader, name))
 
     def _set_reader(self, name: str) -> None:
         self.reader = name

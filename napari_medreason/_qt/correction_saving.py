@@ -76,12 +76,14 @@ class Saving(QObject):
         self,
         then: Callable[[Item | None], None] | None = None,
         *,
+        otherwise: Callable[[], None] | None = None,
         step: Step | None = None,
         force: bool = False,
     ) -> None:
-        """Write what is drawn, take a step with the study, then go on; not when writing fails.
+        """Write what is drawn, take a step with the study, then go on.
 
-        force: write labels that were not changed as well. Without an open study, only goes on.
+        otherwise: what to do when writing failed; without it, it is tried again later. force: write labels
+        that were not changed as well. Without an open study, only goes on.
         """
         self._timer.stop()
         target = self.target
@@ -92,12 +94,12 @@ class Saving(QObject):
         try:
             labels = self._opened.snapshot()
         except LabelMapError as error:
-            self._report(error)
+            self._on_failed(otherwise, error)
             return
         self._writer.submit(
             partial(_write, target, labels, step, force=force),
             then=partial(self._on_written, then),
-            failed=self._on_failed,
+            failed=partial(self._on_failed, otherwise),
         )
 
     def _on_written(self, then: Callable[[Item | None], None] | None, outcome: _Outcome) -> None:
@@ -110,12 +112,15 @@ class Saving(QObject):
         elif then is not None:
             then(outcome.item)
 
-    def _on_failed(self, error: Exception) -> None:
+    def _on_failed(self, otherwise: Callable[[], None] | None, error: Exception) -> None:
         self.told.emit("Not saved")
-        self._timer.start(AGAIN_AFTER_MS)
-        if str(error) != self._complaint:  # once, not at every try
+        if otherwise is not None or str(error) != self._complaint:  # once, not at every try
             self._complaint = str(error)
             self._report(error)
+        if otherwise is not None:
+            otherwise()
+        elif self.target is not None:
+            self._timer.start(AGAIN_AFTER_MS)
 
     def stop(self) -> None:
         """Write what is drawn, and nothing any more after that."""

@@ -112,6 +112,15 @@ class OpenStudy(QObject):
             if layer is not None and layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
 
+    def leave_behind(self) -> str:
+        """Leave the layers in the viewer, as somebody else's from now on; the name of the labels."""
+        layer = self.layer
+        if layer is not None:
+            layer.name = f"{layer.name} (not saved)"
+        self._watcher.watch(None)
+        self._forget()
+        return "" if layer is None else str(layer.name)
+
     def let_go(self) -> None:
         """Stop watching; the layers stay in the viewer."""
         self._watcher.watch(None)

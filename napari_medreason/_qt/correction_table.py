@@ -10,7 +10,7 @@ from qtpy.QtGui import QColor, QFont
 
 from napari_medreason.worklist import Item
 
-COLUMNS = ("Study", "State", "Certainty", "Reader", "Second reading")
+COLUMNS = ("Study", "State", "Certainty", "Reader", "2nd reading")
 STATE_COLOURS = {
     "accepted": QColor(80, 170, 90),
     "rejected": QColor(210, 90, 80),
@@ -90,7 +90,7 @@ def _words(item: Item) -> dict[str, str]:
         "State": "sent back" if item.sent_back else item.state,
         "Certainty": "" if item.confidence is None else f"{item.confidence:.0%}",
         "Reader": item.reader,
-        "Second reading": f"{second.verdict or 'in progress'} ({second.reader})" if second else "",
+        "2nd reading": f"{second.verdict or 'in progress'} ({second.reader})" if second else "",
     }
 
 

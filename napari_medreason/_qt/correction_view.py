@@ -33,7 +33,7 @@ ORDERS = {
     "second": "To read a second time",
 }
 NOTHING_OPEN = "No work list is open. “Work list” › “New…” makes one from a folder of studies."
-_WIDTHS = {"Study": 150, "State": 84, "Certainty": 62, "Reader": 80}
+_WIDTHS = {"Study": 112, "State": 92, "Certainty": 70, "Reader": 78, "2nd reading": 80}
 
 
 class CorrectionView(QWidget):
