@@ -26,7 +26,8 @@ from napari_medreason.engine.values import (
 from napari_medreason.errors import CancelledError, EngineError, MedReasonError
 from napari_medreason.models.base import ModelInfo
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
+"""Goes up with every change of a field; 2: groundings carry `checks`."""
 UNKNOWN_PLANE = "unknown_plane"
 INTERNAL = "internal"
 PATIENT_STAGES = ("loading", "downloading", "embedding")

@@ -141,13 +141,14 @@ def test_loading_counts_as_answering_a_cancel(viewer, plane):
 SLOW_STARTER = """
 import sys, time
 from napari_medreason.engine.frames import pack_frame, read_frame
+from napari_medreason.engine.protocol import PROTOCOL_VERSION
 
 def say(request_id, kind, value):
     sys.stdout.buffer.write(pack_frame({"id": request_id, "kind": kind, "value": value}))
     sys.stdout.flush()
 
 time.sleep(2.5)
-say(0, "result", {"protocol": 1})
+say(0, "result", {"protocol": PROTOCOL_VERSION})
 time.sleep(0.5)
 while message := read_frame(sys.stdin.buffer.raw):
     if message["method"] == "cancel":
@@ -394,7 +395,7 @@ def test_a_command_that_cannot_be_started_is_an_error(tmp_path, plane, listener)
         ("import time; print('\\n\\nWelcome', flush=True); time.sleep(60)", "something else may be writing"),
         (
             "import time, sys; from napari_medreason.engine.frames import *; print(flush=True); "
-            "sys.stdout.buffer.write(pack_frame({'id': 0, 'kind': 'result', 'value': {'protocol': 1}})); "
+            "sys.stdout.buffer.write(pack_frame({'id': 0, 'kind': 'result', 'value': {'protocol': 2}})); "
             "sys.stdout.flush(); time.sleep(60)",
             "something else may be writing",
         ),
@@ -404,6 +405,11 @@ def test_a_command_that_cannot_be_started_is_an_error(tmp_path, plane, listener)
             "import sys; from napari_medreason.engine.frames import *; "
             "sys.stdout.buffer.write(pack_frame({'id': 0, 'kind': 'result', 'value': {'protocol': 99}}))",
             "protocol 99",
+        ),
+        (
+            "import sys; from napari_medreason.engine.frames import *; "
+            "sys.stdout.buffer.write(pack_frame({'id': 0, 'kind': 'result', 'value': {'protocol': 1}}))",
+            "protocol 1, this viewer 2",
         ),
         (
             "import sys; from napari_medreason.engine.frames import *; "
@@ -419,6 +425,7 @@ def test_a_command_that_cannot_be_started_is_an_error(tmp_path, plane, listener)
         "missing",
         "ends",
         "other version",
+        "version before the checks",
         "other reply",
     ],
 )

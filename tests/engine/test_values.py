@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import tracemalloc
+from functools import reduce
+from pathlib import Path
 
 import msgpack
 import numpy as np
@@ -136,7 +138,16 @@ def _grounding() -> Grounding:
     plane = _plane()
     provenance = Provenance("m", "0" * 64, window=(0.0, 10.0), notes=("a",))
     return Grounding(
-        "found", "liver", plane.grid, provenance, "why", plane.image > 3, (0, 0, 2, 2), ((0, 1), (1, 0)), 0.5
+        "found",
+        "liver",
+        plane.grid,
+        provenance,
+        "why",
+        mask=plane.image > 3,
+        box=(0, 0, 2, 2),
+        points=((0, 1), (1, 0)),
+        confidence=0.5,
+        checks=(Check("mirror", False, "b"),),
     )
 
 
@@ -172,20 +183,18 @@ def _places(message, path=()):
 
 def _changed(message, path, change):
     message = travel({"copy": message})["copy"]
-    inner = message
-    for key in path:
-        inner = inner[key]
-    change(inner)
+    change(_at(message, path))
     return message
+
+
+def _at(message, path):
+    return reduce(lambda inner, key: inner[key], path, message)
 
 
 @pytest.mark.parametrize(("read", "message"), MESSAGES, ids=lambda value: getattr(value, "__name__", ""))
 def test_every_missing_field_is_named(read, message):
     for path in _places(message):
-        inner = message
-        for key in path:
-            inner = inner[key]
-        for field in inner:
+        for field in _at(message, path):
             broken = _changed(message, path, lambda part, field=field: part.pop(field))
             with pytest.raises(EngineError, match=rf"{field}|is not an array"):
                 read(broken)
@@ -341,3 +350,17 @@ def test_any_other_fault_is_internal_and_short():
     assert sent["kind"] == "internal"
     assert "RuntimeError: first line)" in sent["message"]
     assert isinstance(protocol.map_to_error(sent), EngineError)
+
+
+def test_the_protocol_page_names_the_version():
+    page = Path(__file__).parents[2] / "docs" / "engine.md"
+    assert f"`protocol` ({protocol.PROTOCOL_VERSION})" in page.read_text(encoding="utf-8")
+
+
+def test_the_fields_of_planes_and_groundings_are_those_of_this_version():
+    messages = [values.plane_to_map(_plane()), values.grounding_to_map(_grounding())]
+    fields = [f"{place}.{key}" for place in _places(messages) for key in _at(messages, place)]
+    digest = hashlib.sha256(" ".join(fields).encode()).hexdigest()[:12]
+    assert (protocol.PROTOCOL_VERSION, digest) == (2, "61aa140d3f94"), (
+        "a field came, went or moved: raise PROTOCOL_VERSION, and write the new pair here"
+    )
