@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QComboBox
+from superqt.utils import FunctionWorker
 
-from napari_medreason._qt.template_facts import LabelSource, facts_on_slice, label_layers, label_source
+from napari_medreason._qt.template_facts import (
+    Around,
+    LabelSource,
+    facts_on_slice,
+    label_layers,
+    label_source,
+    neighbours_of,
+)
 from napari_medreason.core.template_facts import Facts
 from napari_medreason.core.template_samples import sample_facts
 from napari_medreason.core.template_words import bare_name
@@ -16,6 +26,8 @@ from napari_medreason.errors import MedReasonError
 
 LOOK_AGAIN_MILLISECONDS = 120
 """Pause after painting or scrolling after which the preview follows."""
+NEIGHBOURS_AGAIN_MILLISECONDS = 1500
+"""Pause after painting after which the neighbours of all labels are found again, in the background."""
 SAMPLE_FACTS = "Sample facts"
 _SAMPLES_SHOWN = 4
 
@@ -36,6 +48,11 @@ class Tryout(QObject):
         self._layers: list[Labels] = []
         self._followed: Labels | None = None
         self._facts: dict[int, Facts] = {}
+        self._around: Around = {}
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(NEIGHBOURS_AGAIN_MILLISECONDS)
+        self._later.timeout.connect(self._find_neighbours)
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(LOOK_AGAIN_MILLISECONDS)
@@ -92,14 +109,36 @@ class Tryout(QObject):
         self._followed = self.layer
         if self._followed is not None:
             for event in _painting_events(self._followed):
-                event.connect(self._look_soon)
+                event.connect(self._on_painted)
+            self._find_neighbours()
         self.look()
 
     def _unfollow(self) -> None:
         layer, self._followed = self._followed, None
         if layer is not None:
             for event in _painting_events(layer):
-                event.disconnect(self._look_soon)
+                event.disconnect(self._on_painted)
+        self._later.stop()
+        self._around = {}
+
+    def _on_painted(self, _event: object = None) -> None:
+        self._look_soon()
+        self._later.start()
+
+    def _find_neighbours(self) -> None:
+        try:
+            source = self.source()
+        except MedReasonError:  # told by `look`
+            return
+        if source is not None:
+            worker = FunctionWorker(partial(neighbours_of, source))
+            worker.returned.connect(partial(self._take_neighbours, source.layer))
+            worker.start()
+
+    def _take_neighbours(self, layer: Labels, around: Around) -> None:
+        if layer is self._followed:
+            self._around = around
+            self.look()
 
     def _look_soon(self, _event: object = None) -> None:
         if self._followed is not None:
@@ -111,7 +150,7 @@ class Tryout(QObject):
         self._facts = {}
         try:
             source = self.source()
-            self._facts = {} if source is None else facts_on_slice(self._viewer, source)
+            self._facts = {} if source is None else facts_on_slice(self._viewer, source, self._around)
             if source is not None and not self._facts:
                 words = "There is no label on this slice; the preview shows sample facts."
         except MedReasonError as error:

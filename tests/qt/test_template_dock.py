@@ -77,6 +77,22 @@ def test_a_slot_is_completed_and_filled_from_the_mask_on_the_slice(bench, qtbot)
     assert "no label on this slice" in bench.view.status.text()
 
 
+def test_the_preview_knows_what_lies_beside_once_all_slices_were_looked_at(bench, qtbot):
+    from napari_medreason import layers
+
+    mask = next(layer for layer in bench.tryout._viewer.layers if layer.name == "organs")
+    mask.data[8:12, 4:12, 16:24] = 4  # on the patient's left of the liver
+    layers.keep_names(mask, {3: "liver", 4: "spleen"})
+    bench.view.source.setCurrentText("organs")
+    bench.view.select("medpos-01")
+    write(bench, qtbot, "question", "Where {is} {structure}, {neighbour}?")
+    expected = "Where is the liver, to the patient's right of the spleen?"
+    qtbot.waitUntil(lambda: expected in bench.view.editor.preview.toPlainText(), timeout=PATIENCE)
+    bench.view.label.setCurrentText("4: spleen")
+    expected = "Where is the spleen, to the patient's left of the liver?"
+    qtbot.waitUntil(lambda: expected in bench.view.editor.preview.toPlainText(), timeout=PATIENCE)
+
+
 def test_faults_are_told_in_sentences_and_what_is_broken_is_not_saved(bench, qtbot):
     bench.view.select("medpos-01")
     write(bench, qtbot, "question", "Is {structure} at the top?")
