@@ -25,7 +25,7 @@ from napari_medreason._qt.medpos_view import MedPosView
 from napari_medreason._qt.medpos_watcher import PaintWatcher
 from napari_medreason.core.plane import AXES
 from napari_medreason.core.region_columns import RegionSettings
-from napari_medreason.errors import MedReasonError
+from napari_medreason.errors import LabelMapError, MedReasonError, QuestionError
 from napari_medreason.io.named_regions import write_regions
 
 NO_LAYER = "Add a Labels layer and paint, or ask a question: where its labels lie appears here."
@@ -34,6 +34,7 @@ IMAGE_ONLY = "Words of the image only: {reason}."
 COUNTS = "{labels}, {regions} on {slices}. {reference}"
 SEARCHING = " The body is being looked for on the image."
 CANCELLED = "Cancelled; press Refresh to look at “{name}” again."
+AXES_ACCEPTED = "“{name}” has {count} axes; label maps with 2, 3 or 4 axes are listed: split it first"
 REFERENCES = {
     "body": "Places in the patient are measured against the body.",
     "missing": "Places in the patient are relative to the field of view: the body is not seen whole.",
@@ -121,8 +122,8 @@ class MedPosPresenter(QObject):
         settings = RegionSettings(axis=self._view.axis, rule=self._view.rule)
         try:
             study = layers.study_of(layer) if choice is None else choice.study
-        except MedReasonError as error:
-            self._on_failed(error)
+        except QuestionError:
+            self._on_failed(LabelMapError(AXES_ACCEPTED.format(name=layer.name, count=layer.ndim)))
             return
         image = None if choice is None else choice.image
         axis = max(0, layer.ndim - 3) + (AXES.index(settings.axis) if layer.ndim > 2 else 0)
