@@ -34,10 +34,17 @@ def regridded(volume: Volume) -> Volume:
     offset = to_source[:3, 3][flip]
     fill = float(np.nanmin(volume.voxels))
     frames = volume.voxels if volume.voxels.ndim == 4 else volume.voxels[None]
+    # Not mode="constant": it takes the outermost slice for outside when rounding puts it 1e-16 out.
     done = np.stack(
         [
             scipy.ndimage.affine_transform(
-                frame.astype(np.float32), matrix, offset, output_shape=shape_kji, order=1, cval=fill
+                frame.astype(np.float32),
+                matrix,
+                offset,
+                output_shape=shape_kji,
+                order=1,
+                mode="grid-constant",
+                cval=fill,
             )
             for frame in frames
         ]

@@ -16,8 +16,8 @@ def tilted_volume(degrees: float) -> Volume:
     return Volume((points[..., 0] + 2 * points[..., 1] - points[..., 2]).astype(np.float32), affine)
 
 
-@pytest.mark.parametrize("degrees", [-18.5, 12.0])
-def test_every_inner_voxel_keeps_its_place_in_the_patient(degrees):
+@pytest.mark.parametrize("degrees", [-18.5, -8.0, 1.0, 12.0, 18.5, 25.0])
+def test_every_voxel_keeps_its_place_in_the_patient_also_on_the_outermost_slices(degrees):
     source = tilted_volume(degrees)
     result = regridded(source)
     assert is_sheared(source.affine)
@@ -25,9 +25,10 @@ def test_every_inner_voxel_keeps_its_place_in_the_patient(degrees):
     k, j, i = (axis.ravel() for axis in np.indices(result.shape_kji))
     points = index_to_lps(np.stack([i, j, k], -1), result.affine)
     inside = lps_to_index(points, source.affine)
-    inner = ((inside >= 0) & (inside <= np.array(source.shape_kji[::-1]) - 1)).all(axis=1)
+    inner = ((inside >= -1e-6) & (inside <= np.array(source.shape_kji[::-1]) - 1 + 1e-6)).all(axis=1)
     expected = points[:, 0] + 2 * points[:, 1] - points[:, 2]
     assert inner.mean() > 0.5
+    assert set(k[inner]) == set(range(result.shape_kji[0]))
     np.testing.assert_allclose(result.voxels[k, j, i][inner], expected[inner], atol=1e-2)
     assert "resampled" in result.warnings[-1]
 
