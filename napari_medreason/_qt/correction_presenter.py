@@ -250,16 +250,16 @@ class CorrectionPresenter(QObject):
     def reload_labels(self, *, independent: bool = False) -> None:
         """Show the labels of the study in the viewer as they are on the disk now."""
         target = self.saving.target
-        if target is not None:
+        if target is not None and not self._closed:
             self.writer.submit(
                 partial(_starting_labels, target, independent=independent),
                 then=partial(self._replace_labels, target),
                 failed=self._report,
             )
 
-    def _replace_labels(self, target: Target, labels: Any) -> None:
+    def _replace_labels(self, target: Target, labels_and_digest: tuple[Any, bytes]) -> None:
         if target is self.saving.target and not self._closed:
-            target.digest = digest_of(labels)
+            labels, target.digest = labels_and_digest
             self.opened.replace_labels(labels)
             self.refresh()
 
@@ -272,7 +272,8 @@ class CorrectionPresenter(QObject):
         self.opened.let_go()
 
 
-def _starting_labels(target: Target, *, independent: bool) -> Any:
-    return target.work_list.starting_labels(
+def _starting_labels(target: Target, *, independent: bool) -> tuple[Any, bytes]:
+    labels = target.work_list.starting_labels(
         target.item_id, reader=target.reader, like=target.like, independent=independent
     )
+    return labels, digest_of(labels)
