@@ -16,6 +16,7 @@ from napari_medreason.core.plane import Axis, Plane, cut, slice_count
 from napari_medreason.core.question import Question, checked_text
 from napari_medreason.core.report import grounding_json
 from napari_medreason.core.volume import Volume, default_window, parse_window
+from napari_medreason.errors import ExportError
 from napari_medreason.io.overlay import write_overlay
 
 MASK_FILE, OVERLAY_FILE, ANSWER_FILE = "mask.nii.gz", "overlay.png", "answer.json"
@@ -53,18 +54,34 @@ def ask_volume(
         grounding_model.close()
 
 
+def answer_folder(folder: Path) -> Path:
+    """The folder for an answer, made if need be; ExportError when it can't be used."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "a file has this name" if folder.is_file() else error.strerror or type(error).__name__
+        raise ExportError(
+            f"{folder.name} can't be used as the folder for the answer: {reason}; name another folder"
+        ) from error
+    return folder
+
+
 def write_answer(folder: Path, volume: Volume, plane: Plane, grounding: Grounding) -> dict[str, Any]:
     """Write mask (in the geometry of the study), overlay and JSON; return the JSON with their paths.
 
-    The mask file is all zeros but the answered slice, and is not written when nothing was found.
+    The mask file is all zeros but the answered slice. When nothing was found there is none; that of an
+    earlier answer in the folder is removed, so that it is not taken for this one's. ExportError when the
+    folder can't be used.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    answer_folder(folder)
     report = grounding_json(grounding, volume.affine)
     if grounding.mask is not None:
         voxels = np.zeros(volume.shape_kji, np.uint8)
         plane.grid.put(grounding.mask, voxels)
         io.write(folder / MASK_FILE, voxels, like=volume)
         report["mask"] = str(folder / MASK_FILE)
+    else:
+        (folder / MASK_FILE).unlink(missing_ok=True)
     write_overlay(folder / OVERLAY_FILE, plane, grounding.mask, grounding.box, grounding.points)
     report["overlay"] = str(folder / OVERLAY_FILE)
     with io.replace_file(folder / ANSWER_FILE) as temporary:

@@ -15,7 +15,7 @@ from pydicom.data import get_testdata_file
 from napari_medreason import cli
 from napari_medreason.models import available
 from napari_medreason.napari_hooks import DEMO_SLICE
-from napari_medreason_sample_data import brain_file, ct_folder
+from napari_medreason_sample_data import brain_file, ct_folder, real_slice_file
 
 ANSWER_KEYS = {
     "status", "answer", "reasoning", "present", "confidence", "box", "points", "mask", "overlay",
@@ -71,6 +71,27 @@ def test_the_mask_file_is_the_answered_slice_and_nothing_else(medreason, tmp_pat
     x0, y0, x1, y1 = report["box"]
     assert voxels.sum() == report["position"]["area_px"] <= (x1 - x0) * (y1 - y0)
     assert all(x0 <= x < x1 and y0 <= y < y1 for x, y in report["points"])
+
+
+def test_no_mask_of_an_earlier_answer_stands_beside_one_that_found_nothing(medreason, tmp_path):
+    liver = ("ask", ct_folder(), "Where is the liver?", "--out", tmp_path)
+    assert medreason(*liver, "--slice", DEMO_SLICE)[0] == 0
+    assert (tmp_path / "mask.nii.gz").is_file()
+    _, printed, _ = medreason(*liver, "--slice", 0, "--json")
+    assert not json.loads(printed)["present"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answer.json", "overlay.png"]
+
+
+def test_a_file_in_place_of_the_answer_folder_is_one_line_and_kept(medreason, tmp_path):
+    out = tmp_path / "notes"
+    out.write_text("mine", encoding="utf-8")
+    code, printed, error = medreason("ask", real_slice_file(), "liver", "--out", out)
+    assert (code, printed) == (2, "")
+    assert [line for line in error.splitlines() if not line.startswith("warning")] == [
+        "medreason: notes can't be used as the folder for the answer: a file has this name; "
+        "name another folder"
+    ]
+    assert out.read_text(encoding="utf-8") == "mine"
 
 
 def test_asking_twice_gives_the_same_answer(medreason):

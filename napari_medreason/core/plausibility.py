@@ -82,7 +82,9 @@ def side_check(plane: Plane, structure: str, mask: NDArray[np.bool_], side: str 
     words, plural = noun_phrase(structure, side)
     lies, capital = "lie" if plural else "lies", f"{words[:1].upper()}{words[1:]}"
     here = side_of_mask(plane, mask)
-    if here in ("", usual):
+    if not here:
+        return Check("side", True, f"{capital} {lies} near the middle of the body, on no side for certain.")
+    if here == usual:
         return Check("side", True, f"{capital} {lies} on the expected side, the patient's {usual}.")
     often = "" if side else "usually "
     return Check(

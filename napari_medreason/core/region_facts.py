@@ -84,8 +84,9 @@ def neighbour_words(around: Neighbourhood, names: Mapping[int, str]) -> tuple[st
 def brightness_of(image: NDArray[np.generic], mask: NDArray[np.bool_]) -> Brightness:
     """Grey level of a region against a ring around it; "" for an empty mask or one without surroundings.
 
-    image: (rows, columns) grey levels as displayed or native. mask: (rows, columns) bool. Medians are
-    compared, so that a bright vessel or an edge of bone in the ring does not decide.
+    image: (rows, columns) grey levels as displayed or native; what is not finite is left out. mask:
+    (rows, columns) bool. Medians are compared, so that a bright vessel or an edge of bone in the ring does
+    not decide.
     """
     box = mask_box(mask)
     if box is None or image.shape != mask.shape:
@@ -93,11 +94,13 @@ def brightness_of(image: NDArray[np.generic], mask: NDArray[np.bool_]) -> Bright
     x0, y0, x1, y1 = (int(edge) for edge in box)
     rows = slice(max(0, y0 - RING_PIXELS), y1 + RING_PIXELS)
     columns = slice(max(0, x0 - RING_PIXELS), x1 + RING_PIXELS)
-    inside = mask[rows, columns]
-    ring = scipy.ndimage.binary_dilation(inside, iterations=RING_PIXELS) & ~inside
-    if not ring.any():
-        return ""
     levels = image[rows, columns].astype(float)
+    known = np.isfinite(levels)
+    region = mask[rows, columns]
+    ring = scipy.ndimage.binary_dilation(region, iterations=RING_PIXELS) & ~region & known
+    inside = region & known
+    if not ring.any() or not inside.any():
+        return ""
     difference = float(np.median(levels[inside]) - np.median(levels[ring]))
     spread = float(levels[inside | ring].std())
     if abs(difference) <= SIMILAR_SHARE * spread:

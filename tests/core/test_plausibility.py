@@ -87,7 +87,9 @@ def test_a_mask_near_the_middle_is_on_no_side_and_raises_no_flag():
     plane = _plane()
     mask = _blob(plane, round(MIDDLE) + 5)
     assert side_of_mask(plane, mask) == ""
-    assert side_check(plane, "liver", mask).passed
+    check = side_check(plane, "liver", mask)
+    assert check.passed
+    assert check.words == "The liver lies near the middle of the body, on no side for certain."
 
 
 @pytest.mark.parametrize("plane", [_plane("sagittal"), _plane(orientation_known=False)])

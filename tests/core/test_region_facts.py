@@ -78,6 +78,16 @@ def test_brightness_is_against_the_ring_around():
     assert brightness_of(noise[:5], mask) == ""
 
 
+def test_brightness_leaves_out_what_is_not_finite():
+    mask = np.zeros((30, 30), bool)
+    mask[10:16, 10:16] = True
+    image = np.random.default_rng(0).normal(0, 1, mask.shape) + 10 * mask
+    image[:12, ::2], image[20:] = np.nan, np.inf
+    assert brightness_of(image, mask) == "brighter"
+    assert brightness_of(np.where(mask, image, np.nan), mask) == ""
+    assert brightness_of(np.where(mask, np.nan, image), mask) == ""
+
+
 def test_neighbours_are_words_that_follow_a_verb():
     around = Neighbourhood(
         1,
