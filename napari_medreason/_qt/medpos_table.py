@@ -116,8 +116,7 @@ class LiveTable(QObject):
         slices = {index for index in slices if 0 <= index < count}
         quick = isinstance(source.data, np.ndarray) and len(slices) * self._slice_seconds <= BUDGET_SECONDS
         if not quick and len(slices) > 1:
-            self._pending |= slices
-            if not self._background.busy:
+            if not self._background.busy:  # else they are pending, and looked at when the job has ended
                 self._start(partial(_refreshed, source.data, source, table))
             return
         begin = time.perf_counter()
