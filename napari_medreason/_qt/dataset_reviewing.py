@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
-from superqt.utils import FunctionWorker
 
 from napari_medreason._qt import notify
+from napari_medreason._qt.background import Background
 from napari_medreason._qt.dataset_picture import record_picture, source_folders
 from napari_medreason._qt.dataset_queue import WAITING, ReviewQueue, next_waiting
 from napari_medreason._qt.dataset_review import RecordReview
@@ -30,7 +30,8 @@ class Reviewing(QObject):
         self.queue: ReviewQueue | None = None
         self._view = view
         self._folders: dict[str, Path] = {}
-        self._closed = self._saving = False
+        self._closed = False
+        self._opening, self._saving, self._drawing = (Background(self) for _ in range(3))
         self._save_soon = QTimer(self)
         self._save_soon.setSingleShot(True)
         self._save_soon.setInterval(SAVE_AFTER_MILLISECONDS)
@@ -47,7 +48,7 @@ class Reviewing(QObject):
         """Read a record file off the GUI thread and show what waits."""
         self.put_away()
         self._folders = source_folders(path)
-        self._work(partial(ReviewQueue, path), self._show_queue)
+        self._opening.start(partial(_opened, path), then=self._show_queue, failed=self._fail)
 
     def _show_queue(self, queue: ReviewQueue) -> None:
         self.queue = queue
@@ -124,7 +125,8 @@ class Reviewing(QObject):
             return
         record = view.table.record(row)
         view.show_record(record)
-        self._work(partial(_with_picture, record, dict(self._folders)), self._show_picture)
+        job = partial(_with_picture, record, dict(self._folders))
+        self._drawing.start(job, then=self._show_picture, failed=self._fail)
 
     def _show_picture(self, drawn: tuple[Record, Any, str]) -> None:
         record, picture, fault = drawn
@@ -136,15 +138,10 @@ class Reviewing(QObject):
         queue = self.queue
         if queue is None or not queue.unsaved:
             return
-        if self._saving:
+        if self._saving.busy:
             self._save_soon.start()
             return
-        self._saving = True
-        self._work(queue.save, self._saved)
-
-    def _saved(self, _nothing: object) -> None:
-        self._saving = False
-        self._show_state()
+        self._saving.start(partial(_saved, queue), then=lambda _: self._show_state(), failed=self._fail)
 
     def put_away(self) -> None:
         """Write what is not in the record file yet, and show no records any more."""
@@ -161,20 +158,22 @@ class Reviewing(QObject):
     def close(self) -> None:
         """Write what is not written yet."""
         self._closed = True
+        for background in (self._opening, self._saving, self._drawing):
+            background.cancel()
         self.put_away()
 
-    def _work(self, job: Any, then: Any) -> None:
-        worker = FunctionWorker(job)
-        worker.returned.connect(lambda value: None if self._closed else then(value))
-        worker.errored.connect(self._fail)
-        worker.start()
-
     def _fail(self, error: Exception) -> None:
-        self._saving = False
-        if not self._closed:
-            notify.report(error)
-            self._show_state()
+        notify.report(error)
+        self._show_state()
 
 
-def _with_picture(record: Record, folders: dict[str, Path]) -> tuple[Record, Any, str]:
+def _opened(path: Path, **_signals: object) -> ReviewQueue:
+    return ReviewQueue(path)
+
+
+def _saved(queue: ReviewQueue, **_signals: object) -> None:
+    queue.save()
+
+
+def _with_picture(record: Record, folders: dict[str, Path], **_signals: object) -> tuple[Record, Any, str]:
     return (record, *record_picture(record, folders))

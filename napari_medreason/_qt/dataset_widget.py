@@ -8,9 +8,9 @@ from pathlib import Path
 
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout
-from superqt.utils import FunctionWorker
 
 from napari_medreason._qt import notify
+from napari_medreason._qt.background import Background
 from napari_medreason._qt.closing_dock import ClosingDock
 from napari_medreason._qt.dataset_form import TEMPLATES, BuildForm, check, write_config
 from napari_medreason._qt.dataset_layers import LayerCase, taken, write_cases
@@ -38,7 +38,7 @@ class DataSetDock(ClosingDock):
         self._viewer = napari_viewer
         self._templates = templates or own_file()
         self._out = Path()
-        self._preparing = False
+        self._preparing = Background(self)
         self.view = DataSetView(self)
         self.process = BuildProcess(self)
         self.reviewing = Reviewing(self.view.review)
@@ -94,8 +94,8 @@ class DataSetDock(ClosingDock):
         if self.process.running:
             self.view.status.setText("Cancelling …")
             self.process.cancel()
-        elif self._preparing:
-            self._preparing = False
+        elif self._preparing.busy:
+            self._preparing.cancel()
             self._on_cancelled()
         else:
             self.build()
@@ -104,19 +104,12 @@ class DataSetDock(ClosingDock):
         """Write configuration, templates and layers into the output folder, then start the build."""
         form, cases = self.form, list(self.view.sources.cases)
         self.reviewing.put_away()
-        self._out, self._preparing = form.out, True
+        self._out = form.out
         self.view.show_busy(True)
         self.view.status.setText("Preparing …")
         templates = str(self.view.words.templates.currentData())
-        worker = FunctionWorker(partial(_prepared, form, cases, _STATES.get(templates), self._templates))
-        worker.returned.connect(partial(self._start, form.system))
-        worker.errored.connect(self._fail)
-        worker.start()
-
-    def _start(self, system: str, config: Path) -> None:
-        if self._preparing and not self._closed:
-            self._preparing = False
-            self.process.start(system, config)
+        job = partial(_prepared, form, cases, _STATES.get(templates), self._templates)
+        self._preparing.start(job, then=partial(self.process.start, form.system), failed=self._fail)
 
     def _on_done(self, event: dict) -> None:
         self.view.show_busy(False)
@@ -134,20 +127,23 @@ class DataSetDock(ClosingDock):
         self.view.status.setText("Cancelled. Build again to go on after the last whole case.")
 
     def _fail(self, error: Exception) -> None:
-        if not self._closed:
-            self._preparing = False
-            self.view.show_busy(False)
-            self.view.status.setText(str(error))
-            notify.report(error)
+        self.view.show_busy(False)
+        self.view.status.setText(str(error))
+        notify.report(error)
 
     def leave(self) -> None:
         """End a build, whose finished cases are kept, and write the reviews."""
+        self._preparing.cancel()
         self.process.close()
         self.reviewing.close()
 
 
 def _prepared(
-    form: BuildForm, cases: list[LayerCase], states: tuple[State, ...] | None, own_templates: Path
+    form: BuildForm,
+    cases: list[LayerCase],
+    states: tuple[State, ...] | None,
+    own_templates: Path,
+    **_signals: object,
 ) -> Path:
     """The configuration file of a build, with all that it names written beside it."""
     check(form, layers=bool(cases))

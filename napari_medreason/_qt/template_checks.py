@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from qtpy.QtCore import QObject, Signal
-from superqt.utils import FunctionWorker
 
+from napari_medreason._qt.background import Background
 from napari_medreason.core.template_lint import Finding, lint
 from napari_medreason.core.templates import Template
 
@@ -30,11 +30,12 @@ class BackgroundLint(QObject):
         self.findings: Findings = {}
         self._checked: dict[str, Template] = {}
         self._stop = threading.Event()
+        self._background = Background(self)
         self._some.connect(self._add)
 
     def look_at(self, templates: Sequence[Template]) -> None:
         """Check the templates that are new or changed, against all the others."""
-        self._stop.set()
+        self.stop()
         current = {one.id: one for one in templates}
         self.findings = {key: found for key, found in self.findings.items() if key in current}
         self._checked = {key: one for key, one in self._checked.items() if key in self.findings}
@@ -42,9 +43,8 @@ class BackgroundLint(QObject):
         self._stop = threading.Event()
         if wanted:
             others = self._others_of(templates)
-            worker = FunctionWorker(partial(_check, wanted, others, self._stop, self._some.emit))
-            worker.errored.connect(self.failed)
-            worker.start()
+            job = partial(_check, wanted, others, self._stop, self._some.emit)
+            self._background.start(job, then=_ignore, failed=self.failed.emit)
 
     def _others_of(self, templates: Sequence[Template]) -> Mapping[str, Sequence[Template]]:
         """What each is compared with: at first only the earlier ones, so that a pair is told once."""
@@ -63,6 +63,11 @@ class BackgroundLint(QObject):
     def stop(self) -> None:
         """Hand over nothing any more."""
         self._stop.set()
+        self._background.cancel()
+
+
+def _ignore(_nothing: object) -> None:
+    """Everything was handed over on the way."""
 
 
 def _same_words(checked: Template | None, template: Template) -> bool:
@@ -76,6 +81,7 @@ def _check(
     others: Mapping[str, Sequence[Template]],
     stop: threading.Event,
     hand_over: Callable[[threading.Event, Sequence[Template], Findings], None],
+    **_signals: object,
 ) -> None:
     for first in range(0, len(wanted), _AT_ONCE):
         some = wanted[first : first + _AT_ONCE]

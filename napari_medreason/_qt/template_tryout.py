@@ -8,8 +8,8 @@ from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QComboBox
-from superqt.utils import FunctionWorker
 
+from napari_medreason._qt.background import Background
 from napari_medreason._qt.template_facts import (
     Around,
     LabelSource,
@@ -49,6 +49,7 @@ class Tryout(QObject):
         self._followed: Labels | None = None
         self._facts: dict[int, Facts] = {}
         self._around: Around = {}
+        self._background = Background(self)
         self._later = QTimer(self)
         self._later.setSingleShot(True)
         self._later.setInterval(NEIGHBOURS_AGAIN_MILLISECONDS)
@@ -131,9 +132,9 @@ class Tryout(QObject):
         except MedReasonError:  # told by `look`
             return
         if source is not None:
-            worker = FunctionWorker(partial(neighbours_of, source))
-            worker.returned.connect(partial(self._take_neighbours, source.layer))
-            worker.start()
+            job = partial(_neighbours_job, source)
+            then = partial(self._take_neighbours, source.layer)
+            self._background.start(job, then=then, failed=_told_by_look)
 
     def _take_neighbours(self, layer: Labels, around: Around) -> None:
         if layer is self._followed:
@@ -164,11 +165,20 @@ class Tryout(QObject):
     def close(self) -> None:
         """Leave the viewer."""
         self._soon.stop()
+        self._background.cancel()
         self._unfollow()
         for event in self._layer_events():
             event.disconnect(self._fill)
         for event in self._dims_events():
             event.disconnect(self._look_soon)
+
+
+def _neighbours_job(source: LabelSource, **_signals: object) -> Around:
+    return neighbours_of(source)
+
+
+def _told_by_look(_error: Exception) -> None:
+    """What is wrong with the labels of a layer is told when its slice is looked at."""
 
 
 def _painting_events(layer: Labels) -> tuple:

@@ -9,9 +9,9 @@ from typing import Any
 
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout
-from superqt.utils import FunctionWorker
 
 from napari_medreason._qt import notify
+from napari_medreason._qt.background import Background
 from napari_medreason._qt.closing_dock import ClosingDock
 from napari_medreason._qt.template_checks import BackgroundLint
 from napari_medreason._qt.template_editing import TemplateEditing
@@ -41,6 +41,7 @@ class TemplateBench(ClosingDock):
         self._path = path or own_file()
         self.library = TemplateLibrary((), self._path)
         self.view = TemplateView(self)
+        self._loading, self._counting = Background(self), Background(self)
         self.checks = BackgroundLint(self)
         self.tryout = Tryout(napari_viewer, self.view.source, self.view.label)
         self.editing = TemplateEditing(self.view, self.tryout, self.change)
@@ -50,7 +51,7 @@ class TemplateBench(ClosingDock):
         self._connect()
         self._show_source()
         self.say("Reading templates …")
-        self._work(_shipped_and_warm, self._open_library)
+        self._loading.start(_shipped_and_warm, then=self._open_library, failed=self._fail)
 
     def _connect(self) -> None:
         view = self.view
@@ -165,7 +166,8 @@ class TemplateBench(ClosingDock):
             return
         self.view.balance_page.show_busy(True)
         wanted = [self.library.template(key) for key in self.view.listed_ids]
-        self._work(partial(_counted, wanted, source), self._show_balance)
+        job = partial(_counted, wanted, source)
+        self._counting.start(job, then=self._show_balance, failed=self._fail)
 
     def _show_balance(self, result: Balance) -> None:
         self.view.balance_page.show_busy(False)
@@ -196,30 +198,21 @@ class TemplateBench(ClosingDock):
         if self.change(write_templates, path, templates):
             self.say(f"{len(templates)} templates were written to {path.name}.")
 
-    def _work(self, job: Callable[..., Any], then: Callable[[Any], None]) -> None:
-        worker = FunctionWorker(job)
-        worker.returned.connect(partial(self._go_on, then))
-        worker.errored.connect(self._fail)
-        worker.start()
-
-    def _go_on(self, then: Callable[[Any], None], value: Any) -> None:
-        if not self._closed:
-            then(value)
-
     def _fail(self, error: Exception) -> None:
-        if not self._closed:
-            self.view.balance_page.show_busy(False)
-            notify.report(error)
-            self.say(str(error))
+        self.view.balance_page.show_busy(False)
+        notify.report(error)
+        self.say(str(error))
 
     def leave(self) -> None:
         """Keep what is written as a draft, if it can be kept, and leave the viewer."""
         self.editing.save()
+        self._loading.cancel()
+        self._counting.cancel()
         self.checks.stop()
         self.tryout.close()
 
 
-def _shipped_and_warm() -> tuple[Template, ...]:
+def _shipped_and_warm(**_signals: object) -> tuple[Template, ...]:
     """The shipped templates, with one of them compared with all, so that the next comparison is fast."""
     templates = shipped()
     for one in {one.system: one for one in templates}.values():
@@ -227,7 +220,7 @@ def _shipped_and_warm() -> tuple[Template, ...]:
     return templates
 
 
-def _counted(templates: list[Template], source: LabelSource | None) -> Balance:
+def _counted(templates: list[Template], source: LabelSource | None, **_signals: object) -> Balance:
     if source is not None:
         return balance(templates, facts_of_layer(source))
     pairs = [(scope, kind) for scope in SUPER_CATEGORIES for kind in ("near", "far")]
