@@ -63,7 +63,7 @@ class TemplateView(QWidget):
         self.search.setPlaceholderText("Search words, ids, scopes")
         self.search.setClearButtonEnabled(True)
         self.system, self.kind, self.state = (QComboBox(self) for _ in range(3))
-        for choice, words in ((self.system, "All systems"), (self.state, "Any state")):
+        for choice, words in ((self.system, "System"), (self.state, "State")):
             choice.addItem(words, "")
         for key, name in SYSTEM_NAMES.items():
             self.system.addItem(name, key)
@@ -164,7 +164,7 @@ class TemplateView(QWidget):
         """Offer the kinds of the chosen system, or all."""
         system = str(self.system.currentData() or "")
         self.kind.clear()
-        self.kind.addItem("Any kind", "")
+        self.kind.addItem("Kind", "")
         for key, kinds in KINDS.items():
             for kind in kinds if system in ("", key) else ():
                 self.kind.addItem(kind, kind)
