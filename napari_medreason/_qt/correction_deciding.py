@@ -63,7 +63,7 @@ class Deciding:
         correct.reason.setCurrentIndex(-1)
         correct.reason.clearEditText()
         words = self._presenter.advance() if correct.open_next.isChecked() else ""
-        self._view.say(f"{item.path}: {item.state}. {words}")
+        self._view.say(f"{item.path}: {item.state}. {words}".strip())
 
     def reopen(self, reason: str) -> None:
         """Go on with a study that was accepted, rejected or skipped."""

@@ -90,7 +90,7 @@ def _words(item: Item) -> dict[str, str]:
         "State": "sent back" if item.sent_back else item.state,
         "Certainty": "" if item.confidence is None else f"{item.confidence:.0%}",
         "Reader": item.reader,
-        "2nd reading": f"{second.verdict or 'in progress'} ({second.reader})" if second else "",
+        "2nd reading": f"{second.verdict or 'begun'} ({second.reader})" if second else "",
     }
 
 

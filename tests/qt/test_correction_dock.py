@@ -241,6 +241,29 @@ def test_closing_napari_saves_what_was_drawn_a_moment_ago(make_napari_viewer, st
     np.testing.assert_array_equal(work_list.read_labels(item.id, "first"), block)
 
 
+def test_another_reader_can_look_and_take_over_with_the_labels_drawn_so_far(dock, open_dock, bridge, qtbot):
+    open_study(dock, qtbot, "a.nii.gz")
+    block = draw(dock)
+    dock.presenter.saving.flush()
+    settle(dock, qtbot)
+    other = open_dock(bridge)
+    write(qtbot, other.view.reader, "Ben")
+    other.lists.open(dock.presenter.work_list.folder)
+    qtbot.waitUntil(lambda: other.presenter.work_list is not None, timeout=PATIENCE)
+    open_study(other, qtbot, "a.nii.gz")
+    assert not other.presenter.opened.layer.editable
+    assert "In progress by Anna" in other.view.status.text()
+    click(other, qtbot, other.view.correct.take_over_button)
+    assert other.presenter.opened.layer.editable
+    np.testing.assert_array_equal(other.presenter.opened.snapshot(), block)
+    assert on_disk(other, "a.nii.gz")[0].reader == "Ben"
+    draw(dock, value=2)
+    dock.presenter.saving.flush()
+    settle(dock, qtbot)
+    assert dock.view.saved.text() == "Not saved"
+    np.testing.assert_array_equal(on_disk(dock, "a.nii.gz")[1], block)
+
+
 def test_labels_that_cannot_be_saved_stay_in_the_viewer(dock, qtbot, notices, monkeypatch):
     open_study(dock, qtbot, "a.nii.gz")
     block = draw(dock)
