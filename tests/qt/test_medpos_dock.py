@@ -109,6 +109,18 @@ def test_table_while_painting_is_that_of_the_whole_label_map(medpos, volume, qtb
     assert [list(row.box) for row in shown] == truth.box_plane.tolist()
 
 
+def test_many_slices_painted_at_once_are_looked_at_once(medpos, qtbot):
+    heard, layer = [], labels_layer(medpos)
+    medpos.presenter.live.reset.connect(heard.append)
+    layer.n_edit_dimensions, layer.brush_size = 3, 16
+    medpos.presenter.live._slice_seconds = 1.0  # as on a slow computer
+    layer.paint((10, 20, 30), 1)
+    qtbot.waitUntil(lambda: len(cells(medpos)) > 3, timeout=PATIENCE)
+    qtbot.wait(600)
+    assert len(heard) == 1
+    assert not medpos.presenter.background.busy
+
+
 def test_click_jumps_turns_the_view_and_draws_one_overlay(medpos, qtbot):
     viewer = medpos._viewer
     for step in (4, 11):
