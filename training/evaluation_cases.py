@@ -108,7 +108,7 @@ def _brain(data: Path, number: int, contrast: Contrast, stripped: bool) -> tuple
     labels = maps.structure[maps.codes[0].long()].numpy().astype(np.int16)
     box = tuple(slice(0, size) for size in labels.shape)
     if stripped:
-        box = ndimage.find_objects(labels > 0)[0]
+        box = ndimage.find_objects((labels > 0).astype(np.uint8))[0]
     return (
         Volume(image[box].transpose(2, 1, 0), LPS_1_MM, modality="MR"),
         Volume(labels[box].transpose(2, 1, 0), LPS_1_MM),

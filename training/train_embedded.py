@@ -33,7 +33,6 @@ from .validation import validation_scores
 EVENTS = "events.jsonl"
 WARM_UP_STEPS = 60
 EVENT_STEPS = 25
-DETAIL_FEATURES = 24
 
 
 @dataclass
@@ -67,10 +66,8 @@ class Run:
 def network_config(expert: str) -> NetworkConfig:
     """Sizes of an expert's network."""
     if expert == "brain_mr":
-        return NetworkConfig(BRAIN_MR, image_channels=1, detail_features=DETAIL_FEATURES, body_places=True)
-    return NetworkConfig(
-        BODY_CT, image_channels=len(inputs.CT_CHANNELS), detail_features=DETAIL_FEATURES, body_places=True
-    )
+        return NetworkConfig(BRAIN_MR, image_channels=1)
+    return NetworkConfig(BODY_CT, image_channels=len(inputs.CT_CHANNELS))
 
 
 def seeded(seed: int, step: int) -> torch.Generator:

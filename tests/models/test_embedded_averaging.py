@@ -11,7 +11,7 @@ from napari_medreason.models.embedded.network import GroundingNetwork, NetworkCo
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(4)
-    sizes = NetworkConfig(("thalamus", "putamen"), detail_features=8, body_places=True)
+    sizes = NetworkConfig(("thalamus", "putamen"))
     made = GroundingNetwork(sizes).eval()
     with torch.no_grad():
         for parameter in made.parameters():

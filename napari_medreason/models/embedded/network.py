@@ -26,7 +26,7 @@ class NetworkConfig:
     widths: trunk channels at 1/4, 1/8, 1/16 and 1/32 of the resolution. coarse_features and
     fine_features: pixel features made at half and at full resolution. query_width: length of a
     structure query. prompt_width: channels of the prompt decoder. detail_features: channels that see
-    the image at half the resolution and refine the coarse features; 0 for none.
+    the image at half the resolution and refine the coarse features.
     """
 
     structures: tuple[str, ...]
@@ -37,8 +37,7 @@ class NetworkConfig:
     query_width: int = 192
     query_blocks: int = 2
     prompt_width: int = 48
-    detail_features: int = 0
-    body_places: bool = False
+    detail_features: int = 24
 
 
 class ImageFeatures(NamedTuple):
@@ -194,7 +193,7 @@ class GroundingNetwork(nn.Module):
         self.coarse = nn.Sequential(
             nn.Conv2d(width, 96, 3, padding=1), nn.SiLU(), nn.Conv2d(96, 4 * config.coarse_features, 1)
         )
-        self.refine = Refinement(config) if config.detail_features else None
+        self.refine = Refinement(config)
         self.fine = nn.Conv2d(config.image_channels, config.fine_features, 3, padding=1)
         self.side = nn.Conv2d(width, 2, 1)
         self.query = nn.Parameter(torch.randn(count, config.query_width) * 0.5)
@@ -215,9 +214,7 @@ class GroundingNetwork(nn.Module):
         offset: row and column 0 or 1; then fine features are made on every second pixel only.
         """
         trunk, context = self.trunk(image, place)
-        coarse = functional.pixel_shuffle(self.coarse(trunk), 2)
-        if self.refine is not None:
-            coarse = self.refine(coarse, image)
+        coarse = self.refine(functional.pixel_shuffle(self.coarse(trunk), 2), image)
         padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
         if offset is None:
             fine = functional.conv2d(padded, self.fine.weight, self.fine.bias)
@@ -232,10 +229,7 @@ class GroundingNetwork(nn.Module):
         """(B, K, query_width): every structure's query after looking at the image."""
         context = features.context
         tokens = self.tokens(context.flatten(2).transpose(1, 2))
-        if self.config.body_places:
-            places = body_places(features.places, tokens.shape[-1]).to(tokens)
-        else:
-            places = sine_places(context.shape[-2], context.shape[-1], tokens.shape[-1]).to(tokens)
+        places = body_places(features.places, tokens.shape[-1]).to(tokens)
         query = self.query.to(tokens.dtype).expand(context.shape[0], -1, -1)
         for block in self.blocks:
             query = block(query, tokens + places)
@@ -293,15 +287,6 @@ def doubled(x: Tensor, offset: tuple[int, int] | None) -> Tensor:
     row, column = 2 * offset[0], 2 * offset[1]
     rows = 0.75 * padded[..., 1:-1, :] + 0.25 * padded[..., row : row + x.shape[-2], :]
     return 0.75 * rows[..., 1:-1] + 0.25 * rows[..., column : column + x.shape[-1]]
-
-
-def sine_places(rows: int, columns: int, width: int) -> Tensor:
-    """(rows * columns, width) sine and cosine codes of each token's place, width a multiple of 4."""
-    frequency = 2 ** torch.linspace(0, 4, width // 4) * math.pi
-    y = torch.linspace(0, 1, rows)[:, None, None] * frequency
-    x = torch.linspace(0, 1, columns)[None, :, None] * frequency
-    y, x = y.expand(rows, columns, -1), x.expand(rows, columns, -1)
-    return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], -1).reshape(rows * columns, width)
 
 
 def body_places(places: Tensor, width: int) -> Tensor:
