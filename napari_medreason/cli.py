@@ -266,6 +266,7 @@ def dataset_check(
     file: Annotated[Path, typer.Argument(help="A records.jsonl file.")], as_json: JsonOption = False
 ) -> None:
     """Check every record of a file and count them; exit code 2 when one is not sound."""
+    from napari_medreason.io.base import counted
     from napari_medreason.io.records import check_file
 
     report = check_file(file)
@@ -274,8 +275,10 @@ def dataset_check(
         counts = {"records": report.count, "fault_count": report.fault_count, "faults": faults}
         _print_json({**counts, "counts": report.counts})
     else:
-        print(f"{report.count} records, {report.fault_count} faults")
-        for name, table in report.counts.items():
+        print(
+            f"{counted(report.count, 'record', 'records')}, {counted(report.fault_count, 'fault', 'faults')}"
+        )
+        for name, table in report.counts.items() if report.count else ():
             print(f"{name:>15}: " + ", ".join(f"{key} {value}" for key, value in table.items()))
         for line, words in report.faults:
             print(f"line {line}: {words}", file=sys.stderr)

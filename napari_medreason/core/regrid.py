@@ -11,6 +11,8 @@ from napari_medreason.core.geometry import Affine, index_to_lps, spacing_ijk
 from napari_medreason.core.volume import Volume
 
 SHEAR_TOLERANCE = 1e-3
+SHEARED = "the grid is sheared and sagittal and coronal views look slanted"
+"""Words of a warning that is no longer true of a study on a right-angled grid."""
 
 
 def is_sheared(affine: Affine) -> bool:
@@ -51,7 +53,8 @@ def regridded(volume: Volume) -> Volume:
     )
     voxels = done if volume.voxels.ndim == 4 else done[0]
     note = "The slices were resampled to a right-angled grid; grey values are interpolated."
-    return replace(volume, voxels=voxels, affine=target, warnings=(*volume.warnings, note))
+    warnings = (warning for warning in volume.warnings if SHEARED not in warning)
+    return replace(volume, voxels=voxels, affine=target, warnings=(*warnings, note))
 
 
 def _right_angled(affine: Affine, shape_kji: tuple[int, int, int]) -> tuple[Affine, tuple[int, int, int]]:

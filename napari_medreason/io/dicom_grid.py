@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_medreason.core.geometry import Affine
+from napari_medreason.core.regrid import SHEARED
 from napari_medreason.io.base import counted
 from napari_medreason.io.dicom_headers import FrameHeader
 
@@ -28,7 +29,7 @@ AT_DETECTOR = (
 ONE_SLICE = "There is one slice only; its thickness in mm is {thickness}."
 TILT = (
     "The slices are stacked at a tilt of {degrees:.1f} degrees (as with a tilted CT gantry); positions are "
-    "right, but the grid is sheared and sagittal and coronal views look slanted."
+    f"right, but {SHEARED}."
 )
 GAPS = (
     "{slices} to be missing between others; across slices, distances and positions are wrong by "

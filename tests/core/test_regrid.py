@@ -1,10 +1,12 @@
 """A tilted gantry is sheared back: straight things are straight again, at the right millimetres."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from napari_medreason.core.geometry import index_to_lps, lps_to_index
-from napari_medreason.core.regrid import is_sheared, regridded
+from napari_medreason.core.regrid import SHEARED, is_sheared, regridded
 from napari_medreason.core.volume import Volume
 
 
@@ -31,6 +33,13 @@ def test_every_voxel_keeps_its_place_in_the_patient_also_on_the_outermost_slices
     assert set(k[inner]) == set(range(result.shape_kji[0]))
     np.testing.assert_allclose(result.voxels[k, j, i][inner], expected[inner], atol=1e-2)
     assert "resampled" in result.warnings[-1]
+
+
+def test_a_regridded_study_is_not_called_sheared_any_more():
+    source = replace(tilted_volume(12.0), warnings=("One slice is missing.", f"It is tilted, but {SHEARED}."))
+    warnings = regridded(source).warnings
+    assert warnings[0] == "One slice is missing."
+    assert [warning for warning in warnings if "sheared" in warning or "slanted" in warning] == []
 
 
 def test_a_right_angled_study_is_left_alone():
