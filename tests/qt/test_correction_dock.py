@@ -294,6 +294,25 @@ def test_pre_labelling_is_cancelled_at_once_and_changes_nothing(dock, qtbot):
     assert on_disk(dock, "a.nii.gz")[0].state == "waiting"
 
 
+def test_all_waiting_studies_are_pre_labelled_but_for_those_begun(dock, qtbot):
+    open_study(dock, qtbot, "a.nii.gz")
+    block = draw(dock)
+    dock.presenter.saving.flush()
+    open_study(dock, qtbot, "b.nii.gz")
+    qtbot.mouseClick(dock.view.pre_label.waiting_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(
+        lambda: dock.view.counts.text().endswith("2 pre-labelled, 1 in progress"), timeout=PATIENCE
+    )
+    settle(dock, qtbot)
+    qtbot.waitUntil(lambda: dock.presenter.opened.snapshot().any(), timeout=PATIENCE)
+    np.testing.assert_array_equal(dock.presenter.opened.snapshot(), on_disk(dock, "b.nii.gz", "prelabel")[1])
+    np.testing.assert_array_equal(on_disk(dock, "a.nii.gz")[1], block)
+    dock.view.order.setCurrentIndex(dock.view.order.findData("next"))
+    shown = [dock.presenter.work_list.item(item_id) for item_id in dock.view.table.ids]
+    assert shown[0].path == "a.nii.gz", "own work first, then by certainty"
+    assert [item.confidence for item in shown[1:]] == sorted(item.confidence for item in shown[1:])
+
+
 def test_dialog_gives_labels_with_questions_the_model_understands(qtbot, tmp_path):
     dialog = NewListDialog()
     qtbot.addWidget(dialog)
