@@ -143,7 +143,8 @@ class CorrectionPresenter(QObject):
         if self.work_list is None or self._closed:
             return
         self.opened.set_editable(False)  # what is drawn while the other one is read would not be saved
-        job = partial(load, self.work_list, item_id, reader=self.reader, independent=False)
+        independent = self._view.review.independent.isChecked()
+        job = partial(load, self.work_list, item_id, reader=self.reader, independent=independent)
         self.read(f"Opening {self.work_list.item(item_id).path} …", job, self._show_study)
 
     def _show_study(self, loaded: Loaded) -> None:

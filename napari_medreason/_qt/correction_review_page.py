@@ -41,7 +41,9 @@ class ReviewPage(QWidget):
         super().__init__(parent)
         self.begin_button = QPushButton("Begin second reading", self)
         self.independent = QCheckBox("Without seeing the first labels", self)
-        self.independent.setToolTip("Start from the model's labels instead of the first reader's")
+        self.independent.setToolTip(
+            "Tick before you open the study: it starts from the model's labels, not the first reader's"
+        )
         self.comments = QListWidget(self)
         self.comments.setWordWrap(True)
         self.comments.setToolTip("Double-click a comment to go to its slice")
@@ -102,7 +104,6 @@ class ReviewPage(QWidget):
     def set_rights(self, *, begin: bool, decide: bool, comment: bool) -> None:
         """What the reader may do with the open study now."""
         self.begin_button.setEnabled(begin)
-        self.independent.setEnabled(begin)
         for button in (self.agree_button, self.changes_button, self.replace_button, self.compare_button):
             button.setEnabled(decide)
         self.comment_button.setEnabled(comment)

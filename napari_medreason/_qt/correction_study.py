@@ -15,6 +15,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_medreason import layers
 from napari_medreason._qt import viewer_dims
+from napari_medreason._qt.correction_rights import rights_of
 from napari_medreason._qt.correction_tools import Edit, ToolCall, apply_edit
 from napari_medreason._qt.medpos_watcher import PaintWatcher
 from napari_medreason.core.anatomy import structures
@@ -54,9 +55,17 @@ def load(
     progress: Progress,
     cancelled: Cancelled,
 ) -> Loaded:
-    """Read a study and its labels; long, so call it off the GUI thread."""
+    """Read a study and its labels; long, so call it off the GUI thread.
+
+    independent: one who may become the second reader does not see the first reader's labels.
+    """
     volume = work_list.read_study(item_id, progress=progress, cancelled=cancelled)
-    labels = work_list.starting_labels(item_id, reader=reader, like=volume, independent=independent)
+    if independent and rights_of(work_list.item(item_id), reader).begin_second:
+        drawn = work_list.read_labels(item_id, "prelabel", like=volume)
+        start = np.zeros(volume.shape_kji, np.uint16) if drawn is None else drawn
+        labels = start.astype(np.promote_types(start.dtype, np.uint16))
+    else:
+        labels = work_list.starting_labels(item_id, reader=reader, like=volume, independent=independent)
     return Loaded(work_list.item(item_id), volume, labels, digest_of(labels))
 
 

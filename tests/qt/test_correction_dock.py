@@ -264,6 +264,23 @@ def test_another_reader_can_look_and_take_over_with_the_labels_drawn_so_far(dock
     np.testing.assert_array_equal(on_disk(dock, "a.nii.gz")[1], block)
 
 
+def test_independent_second_reader_never_sees_the_first_labels(dock, qtbot):
+    open_study(dock, qtbot, "a.nii.gz")
+    dock.view.correct.open_next.setChecked(False)
+    draw(dock)
+    click(dock, qtbot, dock.view.correct.accept_button)
+    open_study(dock, qtbot, "b.nii.gz")
+    write(qtbot, dock.view.reader, "Ben")
+    dock.view.review.independent.setChecked(True)
+    open_study(dock, qtbot, "a.nii.gz")
+    assert not dock.presenter.opened.snapshot().any()
+    click(dock, qtbot, dock.view.review.begin_button)
+    assert not dock.presenter.opened.snapshot().any()
+    open_study(dock, qtbot, "b.nii.gz")
+    open_study(dock, qtbot, "a.nii.gz")
+    assert not dock.presenter.opened.snapshot().any()
+
+
 def test_labels_that_cannot_be_saved_stay_in_the_viewer(dock, qtbot, notices, monkeypatch):
     open_study(dock, qtbot, "a.nii.gz")
     block = draw(dock)
