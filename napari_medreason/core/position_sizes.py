@@ -1,4 +1,4 @@
-"""Sizes said in words, compared with those of a mask: "3 cm", "12 x 9 mm", "2.5 cm²", "40 ml"."""
+"""Sizes said in words, compared with those of a mask: "3 cm", "12 x 9 mm", "1.5 cm by 1 cm", "40 ml"."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ TOLERANCE = 0.25
 """Sizes agree up to this share of the larger one, and lengths always up to 2 mm: people round."""
 _LENGTH_SLACK_MM = 2.0
 
-_NUMBER = r"\d+(?:\.\d+)?"
+_NUMBER = r"\d+(?:[.,]\d+)?"
+_TIMES = r"(?:\s*(?:mm|cm))?\s*(?:[x×]|by)\s*"
 _SIZE = re.compile(
-    rf"(?P<numbers>{_NUMBER}(?:\s*[x×]\s*{_NUMBER}){{0,2}})\s*"
+    rf"(?<!\d)(?<!\d[.,])(?P<numbers>{_NUMBER}(?:{_TIMES}{_NUMBER}){{0,2}})\s*"
     r"(?P<unit>mm2|mm²|cm2|cm²|cm3|cm³|mm3|mm³|mm|cm|ml|cc|millimet(?:er|re)s?|centimet(?:er|re)s?)(?![a-z\d])"
 )
 _LENGTHS = {
@@ -57,17 +58,25 @@ def size_statements(text: str, sizes: MaskSizes) -> tuple[str, list[Found]]:
 
 
 def _judged(match: re.Match[str], sizes: MaskSizes) -> tuple[Verdict, str]:
-    numbers = [float(number) for number in re.findall(_NUMBER, match["numbers"])]
+    said = re.findall(rf"({_NUMBER})\s*(mm|cm)?", match["numbers"])
+    numbers = [_value(number) for number, _ in said]
     unit = match["unit"] if match["unit"] in (*_AREAS, *_VOLUMES) else match["unit"].removesuffix("s")
     if unit in _AREAS:
         return _alike(numbers, [sizes.area_mm2], _AREAS[unit], "mm² on the slice")
     if unit in _VOLUMES:
         return _alike(numbers, [sizes.volume_ml], _VOLUMES[unit], "ml")
-    if len(numbers) == 2:
-        return _alike(numbers, sizes.plane_mm or [None], _LENGTHS[unit], "mm on the slice")
+    lengths = [number * _LENGTHS[own or unit] for number, (_, own) in zip(numbers, said, strict=True)]
+    if len(lengths) == 2:
+        return _alike(lengths, sizes.plane_mm or [None], 1.0, "mm on the slice")
     sides = sorted(sizes.size_mm or sizes.plane_mm or (), reverse=True)
-    kept = sides if len(numbers) == 3 else sides[:1]
-    return _alike(numbers, kept or [None], _LENGTHS[unit], "mm" if len(numbers) == 3 else "mm at its longest")
+    kept = sides if len(lengths) == 3 else sides[:1]
+    return _alike(lengths, kept or [None], 1.0, "mm" if len(lengths) == 3 else "mm at its longest")
+
+
+def _value(number: str) -> float:
+    """A number with a decimal point or comma; three digits behind a comma are thousands."""
+    whole, _, rest = number.partition(",")
+    return float(f"{whole}{rest}" if len(rest) == 3 else f"{whole}.{rest}" if rest else number)
 
 
 def _alike(
