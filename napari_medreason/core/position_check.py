@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from napari_medreason.core.anatomy import structures
@@ -50,6 +50,8 @@ class MaskFacts:
 
 
 _Rule = tuple[re.Pattern[str], Callable[[re.Match[str], MaskFacts], tuple[Verdict, str]]]
+_DENIAL = re.compile(r"\b(?:no|not|without|never|neither|nor)\b|n['’]t\b")
+_CLAUSE_END = re.compile(r"[.;,:\n]|\bbut\b")
 _IMAGE_WORDS = {"upper": "top", "lower": "bottom", "centre": "center", "middle": "center"}
 _THIRDS = {
     **dict.fromkeys(("anterior", "anteriorly", "front", "ventral"), "anterior"),
@@ -69,7 +71,16 @@ def check_words(text: str, facts: MaskFacts) -> tuple[Statement, ...]:
             verdict, seen = judge(match, facts)
             found.append((match.start(), Statement(_tidy(match[0]), verdict, seen)))
         rest = pattern.sub(_blank, rest)
-    return tuple(statement for _, statement in sorted(found, key=lambda pair: pair[0]))
+    ordered = sorted(found, key=lambda pair: pair[0])
+    return tuple(_not_denied(statement, text.lower()[:start]) for start, statement in ordered)
+
+
+def _not_denied(statement: Statement, before: str) -> Statement:
+    """The statement, without a verdict where its clause denies it: "no lesion on the left"."""
+    clause = _CLAUSE_END.split(before)[-1]
+    if not _DENIAL.search(clause):
+        return statement
+    return replace(statement, verdict="not known", found="what words deny is not checked")
 
 
 def _structures(text: str, facts: MaskFacts) -> tuple[str, list[tuple[int, Statement]]]:

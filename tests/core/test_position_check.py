@@ -37,6 +37,9 @@ FACTS = MaskFacts("top right", False, PATIENT, "", SIZES, 12, named("kidney_left
         ("slice 12, slice 13", ["agrees", "disagrees"]),
         ("crosses the midline", ["disagrees"]),
         ("there is nothing to say", []),
+        ("no lesion on the left", ["not known", "not known"]),
+        ("it isn't the spleen, on the right", ["not known", "disagrees"]),
+        ("without contact on the right, but on the left", ["not known", "agrees"]),
     ],
 )
 def test_each_statement_gets_its_verdict(words, verdicts):
