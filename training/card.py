@@ -87,7 +87,7 @@ def _tables(rows: Sequence[Row]) -> list[str]:
 
 def _images(name: str, rows: Sequence[Row]) -> str:
     first = rows[0]
-    title = f"\n### {name[0].upper()}{name[1:]} ({first['origin']}; labels: {first['labels']})\n\n"
+    title = f"\n### {name[0].upper()}{name[1:]} ({first['origin']}; truth: {first['labels']})\n\n"
     planes = [axis for axis in AXES if any(row["axis"] == axis for row in rows)]
     columns = ["structure", "patients", "slices with it", "Dice", "95 % over patients", *planes]
     columns += ["box IoU", "circle IoU", "circle Dice", "sensitivity", "specificity"]
