@@ -42,6 +42,12 @@ def parser() -> argparse.ArgumentParser:
     drawn.add_argument("run", type=Path, help="folder of the run")
     drawn.add_argument("--out", type=Path, help="SVG file; curves.svg in the run's folder by default")
     drawn.add_argument("--every", type=float, default=0.0, help="seconds between drawings; 0 draws once")
+    compared = commands.add_parser("compare", help="networks of several runs on the same held-out scans")
+    compared.add_argument(
+        "--run", type=Path, nargs=2, action="append", required=True, metavar=("CONFIG", "RUN")
+    )
+    compared.add_argument("--out", type=Path, required=True, help="JSON file for the figures")
+    compared.add_argument("--data", type=Path, required=True, help="holds labelled/ and conformance/")
     card = commands.add_parser("card-embedded", help="put figures into model card and descriptions")
     card.add_argument("figures", type=Path, nargs="+", help="JSON files of evaluate-embedded")
     flags = commands.add_parser("flags", help="how often the tests of an answer raise a flag")
@@ -107,6 +113,12 @@ def _flags(options: argparse.Namespace) -> None:
     evaluate_flags(options.data, options.out, weights=options.weights, step=options.step)
 
 
+def _compare(options: argparse.Namespace) -> None:
+    from .compare_networks import compare
+
+    compare([(config, run) for config, run in options.run], options.data, options.out)
+
+
 def _curves(options: argparse.Namespace) -> None:
     from .curves import write_curves
 
@@ -136,6 +148,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "flags": _flags,
     "card-embedded": _card,
     "questions": _questions,
+    "compare": _compare,
     "curves": _curves,
 }
 

@@ -24,6 +24,7 @@ class EmbeddedConfig:
     phantoms; seeds from 10000 on belong to samples and tests. phantom_share, other_share: share of
     images from phantoms, and (brain_mr) from MR scans of other body parts.
     bf16: the network computes in bfloat16 (needs a GPU or processor made for it; slower elsewhere).
+    plain: train a U-Net without queries instead, for comparison (see plain_unet.py).
     start_from: folder of an earlier run whose weights are the starting point.
     """
 
@@ -45,6 +46,7 @@ class EmbeddedConfig:
     checkpoint_seconds: float = 60.0
     validation_images: int = 2_000
     bf16: bool = False
+    plain: bool = False
     start_from: str = ""
 
     def __post_init__(self) -> None:

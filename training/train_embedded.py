@@ -27,6 +27,7 @@ from .checkpoint import CHECKPOINT, average_weights, load_checkpoint, save_check
 from .config import EmbeddedConfig
 from .embedded_sources import training_source, validation_source
 from .losses import class_weights, presence_loss, prompt_loss, side_loss, structure_loss
+from .plain_unet import network_for
 from .prompts import random_prompts
 from .validation import validation_scores
 
@@ -106,7 +107,8 @@ def device_tuning() -> None:
 def prepare(config: EmbeddedConfig, folder: Path, data: Path) -> Run:
     """A new run, or the one in the folder as its last checkpoint left it."""
     torch.manual_seed(config.seed)
-    network = GroundingNetwork(network_config(config.expert)).to(memory_format=torch.channels_last)
+    sizes = network_config(config.expert)
+    network = network_for(sizes, plain=config.plain).to(memory_format=torch.channels_last)
     if config.start_from:
         start_from(network, average_weights(Path(config.start_from)))
     optimiser = torch.optim.AdamW(

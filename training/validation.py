@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ class Tally:
 @torch.no_grad()
 def validation_scores(run: Run, source: Source) -> dict[str, Any]:
     """Dice per structure and their mean, presence accuracy and Dice from prompts."""
-    network = GroundingNetwork(run.network.config)
+    network = deepcopy(run.network)
     network.load_state_dict(run.average)
     network.eval()
     structures = network.config.structures

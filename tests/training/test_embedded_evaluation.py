@@ -16,12 +16,14 @@ from napari_medreason_training import card
 from napari_medreason_training.baselines import counted_on
 from napari_medreason_training.batches import VolumeSource
 from napari_medreason_training.calibration import AS_IT_IS, logistic_fit
+from napari_medreason_training.compare_networks import case_dice
 from napari_medreason_training.evaluation_cases import Case, brain_image
 from napari_medreason_training.evaluation_tables import figures, rows, summary
 from napari_medreason_training.held_out import held_out, labels_on, members_of
 from napari_medreason_training.intensities import KNOWN_CONTRASTS, known_contrast
 from napari_medreason_training.measures import expected_calibration_error
 from napari_medreason_training.phantoms import body_ct
+from napari_medreason_training.plain_unet import network_for
 from napari_medreason_training.slice_scores import Overlap, SliceScore, case_scores
 from napari_medreason_training.sources import (
     OTHER_MR,
@@ -30,6 +32,7 @@ from napari_medreason_training.sources import (
     VALIDATION_MAPS,
     phantom_volume,
 )
+from napari_medreason_training.train_embedded import network_config
 from napari_medreason_training.volumes import TOTAL, LabelMaps
 
 
@@ -287,3 +290,12 @@ def test_held_out_scans_are_there():
         assert (Path(folder) / scan.image).exists()
         assert (Path(folder) / scan.labels).exists()
         assert scan.members
+
+
+def test_networks_are_compared_on_the_same_slices(phantom_case):
+    torch.manual_seed(1)
+    sizes = network_config("body_ct")
+    for plain in (False, True):
+        dice = case_dice(phantom_case, network_for(sizes, plain=plain).eval())
+        assert set(dice) == {"liver", "lung"}
+        assert all(0 <= value < 0.5 for value in dice.values())  # nothing was learned

@@ -21,9 +21,10 @@ from napari_medreason_training.config import config_from, read_config
 from napari_medreason_training.intensities import with_arms
 from napari_medreason_training.losses import class_weights, present, side_loss, structure_loss
 from napari_medreason_training.phantoms import body_ct
+from napari_medreason_training.plain_unet import network_for, parameters
 from napari_medreason_training.prompts import random_prompts
 from napari_medreason_training.sources import phantom_volume
-from napari_medreason_training.train_embedded import annealed, rate_factor, seeded
+from napari_medreason_training.train_embedded import annealed, network_config, rate_factor, seeded
 from napari_medreason_training.volumes import FREESURFER, LabelMaps, load_lps
 
 CONFIGS = sorted((Path(embedded_sources.__file__).parent / "configs").glob("*.toml"))
@@ -245,3 +246,16 @@ def _wait_for(file, process):
 def _events(folder):
     lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def test_the_plain_unet_is_of_the_same_size_and_asks_nothing():
+    sizes = network_config("body_ct")
+    grounding, plain = (network_for(sizes, plain=value) for value in (False, True))
+    assert parameters(plain) == pytest.approx(parameters(grounding), rel=0.03)
+    channels = inputs.scale_ct(torch.rand(2, 64, 64) * 1500 - 1000)
+    features = plain.features(channels, inputs.place_maps(channels, torch.tensor([0, 1]), 3.0))
+    logits, presence = plain.structures(features)
+    assert logits.shape == (2, len(BODY_CT), 64, 64)
+    assert presence.shape == (2, len(BODY_CT))
+    (logits.sum() + presence.sum()).backward()
+    assert not any("query" in name or "adapt" in name for name, _ in plain.named_parameters())
