@@ -23,6 +23,7 @@ from napari_medreason.io.registry import formats
 
 _MASK = re.compile(r"(^|[_\-. ])(masks?|msk|seg|segmentations?|labels?|labelmap|dseg|gt)$", re.IGNORECASE)
 """How names of label maps end that lie beside their image."""
+_IMG = re.compile(r"\.img(?=(\.gz)?$)", re.IGNORECASE)
 _OTHERS = ("DICOM", "PNG or JPEG picture")
 """Formats whose files are not taken one by one: found by folder, and left out."""
 _BIDS_SUBJECT = re.compile(r"sub-[0-9A-Za-z]+")
@@ -115,8 +116,16 @@ def _format(path: Path) -> Format | None:
         return None
     if found is None or _MASK.search(_stem(path.name, found)):
         return None
-    header = path.with_name(path.name.lower().replace(".img", ".hdr"))
-    return None if ".img" in path.name.lower() and header.is_file() else found
+    return None if _has_header(path) else found
+
+
+def _has_header(path: Path) -> bool:
+    """Whether a file is the second of a pair such as Scan.hdr and Scan.img, found by its header."""
+    return any(
+        path.with_name(_IMG.sub(header, path.name)).is_file()
+        for header in (".hdr", ".HDR")
+        if _IMG.search(path.name)
+    )
 
 
 def _fits(one: Format, path: Path) -> bool:

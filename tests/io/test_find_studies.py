@@ -4,6 +4,7 @@ import shutil
 from importlib.resources import files
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -124,3 +125,12 @@ def test_folders_can_be_left_out_and_searching_can_be_cancelled(tmp_path):
         find_studies(tmp_path, cancelled=lambda: True)
     with pytest.raises(UnreadableImageError, match="no folder"):
         find_studies(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["Scan.img", "lower.img", "Scan.IMG"])
+def test_the_two_files_of_a_pair_are_one_study(tmp_path, name):
+    header = name.replace(".img", ".hdr").replace(".IMG", ".HDR")
+    nibabel.Nifti1Pair(np.zeros((4, 5, 6), np.int16), np.eye(4)).to_filename(tmp_path / "x.img")
+    (tmp_path / "x.img").rename(tmp_path / name)
+    (tmp_path / "x.hdr").rename(tmp_path / header)
+    assert [study.path for study in find_studies(tmp_path)] == [header]
