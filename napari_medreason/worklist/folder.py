@@ -127,11 +127,11 @@ class WorkList(ItemFolder):
         first reader's. A new array, so that painting on it changes no other.
         """
         item = self.item(item_id)
-        second, role = item.second, steps.role_of(item, reader)
+        role = steps.role_of(item, reader)
         roles: list[Role] = ["first", "prelabel"]
         if role == "second":
             roles = ["second", "prelabel"] if independent else ["second", "first", "prelabel"]
-        elif second is not None and second.verdict == "replaced" and second.finished >= item.saved:
+        elif item.replaced:
             roles = ["second", "first", "prelabel"]
         for one in roles:
             labels = self.read_labels(item_id, one, like=like)
@@ -199,7 +199,9 @@ class WorkList(ItemFolder):
             second = item.open_second
             last, role = (item.saved, "first") if second is None else (second.saved, "second")
             path = self.labels_path(item_id, "second" if role == "second" else "first")
-            if self._written.get(path) == (last, content) and path.is_file():
+            # Labels that another reader's had replaced count again once their reader saves them.
+            known = self._written.get(path) == (last, content) and path.is_file()
+            if known and not (role == "first" and item.replaced):
                 return item
             storage.write_labels(path, whole, like)
             self._written[path] = (when, content)

@@ -170,6 +170,12 @@ class Item:
         return self.state == "in progress" and second is not None and second.verdict == "changes wanted"
 
     @property
+    def replaced(self) -> bool:
+        """Whether a second reader's labels stand in for the first reader's, who saved none since."""
+        second = self.second
+        return second is not None and second.verdict == "replaced" and second.finished >= self.saved
+
+    @property
     def confidence(self) -> float | None:
         """The lowest confidence of the pre-labels, None when no figure is known."""
         values = [label.confidence for label in (self.prelabel.labels if self.prelabel else ())]

@@ -98,6 +98,10 @@ def accepted(item: Item, *, reader: str, when: str) -> Item:
     _own(item, reader, "accepted")
     if not item.saved:
         raise WorkListError(f"{item.path} has no saved labels; save them, then accept it")
+    if item.replaced:
+        raise WorkListError(
+            f"{item.path} was reopened and has no labels saved since; save what is drawn, then accept it"
+        )
     return _step(
         item, item.reader, when, action="accepted", state="accepted", reason="", round=item.round + 1
     )

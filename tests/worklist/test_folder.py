@@ -102,6 +102,19 @@ def test_reopening_goes_on_with_the_labels_that_counted(work_list, drawn):
     assert np.array_equal(work_list.starting_labels(item.id, reader="Anna", like=image), drawn(7))
 
 
+def test_labels_that_were_replaced_are_not_accepted_again_unsaved(work_list, drawn):
+    item, image = finished(work_list, drawn(5))
+    work_list.begin_second(item.id, reader="Ben")
+    work_list.save_labels(item.id, drawn(6), reader="Ben", like=image)
+    work_list.finish_second(item.id, reader="Ben", verdict="replaced")
+    work_list.reopen(item.id, reader="Anna")
+    with pytest.raises(WorkListError, match="no labels saved since"):
+        work_list.accept(item.id, reader="Anna")
+    work_list.save_labels(item.id, drawn(5), reader="Anna", like=image)
+    work_list.accept(item.id, reader="Anna")
+    assert np.array_equal(io.read(work_list.final_labels(item.id)).voxels, drawn(5))
+
+
 def test_changes_of_another_program_are_seen_before_a_step(work_list):
     item_id = first_id(work_list)
     other = WorkList.open(work_list.folder)
