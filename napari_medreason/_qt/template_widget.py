@@ -205,7 +205,7 @@ class TemplateBench(ClosingDock):
 
     def leave(self) -> None:
         """Keep what is written as a draft, if it can be kept, and leave the viewer."""
-        self.editing.save()
+        self.editing.keep_all()
         self._loading.cancel()
         self._counting.cancel()
         self.checks.stop()

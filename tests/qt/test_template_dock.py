@@ -153,6 +153,27 @@ def test_what_is_written_stays_when_another_template_is_looked_at(bench, qtbot):
     assert bench.view.editor.changed
 
 
+def test_a_new_template_is_gone_on_with_and_closing_keeps_all_that_is_written(bench, qtbot):
+    bench.view.select("medpos-01")
+    write(bench, qtbot, "question", "Where would {structure} be?")
+    bench.view.new_button.click()
+    write(bench, qtbot, "question", "Where {does} {structure} end?")
+    bench.view.select("medpos-03")
+    assert not bench.view.editor.is_new
+    bench.view.new_button.click()
+    assert bench.view.editor.texts["question"].toPlainText() == "Where {does} {structure} end?"
+    bench.view.editor.save_button.click()
+    assert bench.view.editor.is_new, "a template without an answer can't be saved"
+    assert bench.view.editor.texts["question"].toPlainText() == "Where {does} {structure} end?"
+    write(bench, qtbot, "answer", "The outline of {structure} ends {where}.")
+    bench.view.select("medpos-03")
+    bench.close_all()
+    assert {(one.id, one.version): one.question for one in own_file(bench)[1:]} == {
+        ("medpos-01", 2): "Where would {structure} be?",
+        ("medpos-own-01", 1): "Where {does} {structure} end?",
+    }
+
+
 def test_the_checks_of_the_list_come_in_the_background(bench, qtbot):
     bench.view.new_button.click()
     first = bench.library.template("medpos-01")
