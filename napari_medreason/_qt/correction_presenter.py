@@ -14,7 +14,7 @@ from napari_medreason._qt.background import Background
 from napari_medreason._qt.correction_lists import listed
 from napari_medreason._qt.correction_rights import Rights, rights_of
 from napari_medreason._qt.correction_saving import Saving, Step, Target
-from napari_medreason._qt.correction_study import Loaded, OpenStudy, digest_of, load
+from napari_medreason._qt.correction_study import Loaded, OpenStudy, digest_of, load, starting_labels
 from napari_medreason._qt.correction_view import NOTHING_OPEN, CorrectionView
 from napari_medreason._qt.correction_writer import Writer
 from napari_medreason.errors import WorkListError
@@ -232,7 +232,10 @@ class CorrectionPresenter(QObject):
         correction_settings.save("reader", name)
         if self.saving.target is not None:
             self.saving.target.reader = name
-        self.refresh()
+            self.opened.set_editable(False)  # until the labels of this reader are shown
+            self.reload_labels(independent=self._view.review.independent.isChecked())
+        else:
+            self.refresh()
 
     # Steps
 
@@ -274,7 +277,7 @@ class CorrectionPresenter(QObject):
 
 
 def _starting_labels(target: Target, *, independent: bool) -> tuple[Any, bytes]:
-    labels = target.work_list.starting_labels(
-        target.item_id, reader=target.reader, like=target.like, independent=independent
+    labels = starting_labels(
+        target.work_list, target.item_id, reader=target.reader, volume=target.like, independent=independent
     )
     return labels, digest_of(labels)

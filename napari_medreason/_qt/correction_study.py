@@ -55,18 +55,24 @@ def load(
     progress: Progress,
     cancelled: Cancelled,
 ) -> Loaded:
-    """Read a study and its labels; long, so call it off the GUI thread.
+    """Read a study and its labels as `starting_labels`; long, so call it off the GUI thread."""
+    volume = work_list.read_study(item_id, progress=progress, cancelled=cancelled)
+    labels = starting_labels(work_list, item_id, reader=reader, volume=volume, independent=independent)
+    return Loaded(work_list.item(item_id), volume, labels, digest_of(labels))
+
+
+def starting_labels(
+    work_list: WorkList, item_id: str, *, reader: str, volume: Volume, independent: bool
+) -> LabelArray:
+    """Labels (k, j, i) that a reader goes on with.
 
     independent: one who may become the second reader does not see the first reader's labels.
     """
-    volume = work_list.read_study(item_id, progress=progress, cancelled=cancelled)
     if independent and rights_of(work_list.item(item_id), reader).begin_second:
         drawn = work_list.read_labels(item_id, "prelabel", like=volume)
         start = np.zeros(volume.shape_kji, np.uint16) if drawn is None else drawn
-        labels = start.astype(np.promote_types(start.dtype, np.uint16))
-    else:
-        labels = work_list.starting_labels(item_id, reader=reader, like=volume, independent=independent)
-    return Loaded(work_list.item(item_id), volume, labels, digest_of(labels))
+        return start.astype(np.promote_types(start.dtype, np.uint16))
+    return work_list.starting_labels(item_id, reader=reader, like=volume, independent=independent)
 
 
 class OpenStudy(QObject):

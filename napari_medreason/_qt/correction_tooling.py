@@ -27,7 +27,8 @@ class Tooling(QObject):
         self._opened = presenter.opened
         self._work = Background(self)
         self._tools = {tool.id: tool for tool in TOOLS}
-        self._doubtful = 0
+        self._walk: tuple[str, int, int] = ("", 0, 0)
+        """Study, label, and which of its uncertain slices comes next."""
         page = view.correct
         page.tool_wanted.connect(self.use)
         page.label_wanted.connect(self._opened.choose_label)
@@ -84,8 +85,10 @@ class Tooling(QObject):
         if not slices:
             self._view.say("The model gave no figure of certainty for this label.")
             return
-        place = slices[self._doubtful % len(slices)]
-        self._doubtful += 1
+        *walked, number = self._walk
+        number = number % len(slices) if walked == [item.id, layer.selected_label] else 0
+        self._walk = (item.id, int(layer.selected_label), number + 1)
+        place = slices[number]
         self._opened.jump(place.axis, place.index)
         self._view.say(f"{place.axis.capitalize()} slice {place.index}: {place.confidence:.0%} certain.")
 

@@ -1,5 +1,7 @@
 """What readers of a work list see: saving by itself, tools, decisions, second reading, pre-labels."""
 
+import csv
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -9,6 +11,7 @@ from napari_medreason import io, layers, models, napari_hooks
 from napari_medreason._qt import correction_settings
 from napari_medreason._qt.correction_ask import definition
 from napari_medreason._qt.correction_dock import CorrectionWidget
+from napari_medreason._qt.correction_lists import write_agreement
 from napari_medreason._qt.correction_new_list import NewListDialog
 from napari_medreason.core import mask_tools
 from napari_medreason.core.volume import Volume
@@ -224,6 +227,28 @@ def test_second_reader_comments_compares_and_sends_back(dock, qtbot):
     write(qtbot, dock.view.reader, "Anna")
     settle(dock, qtbot)
     assert "Sent back: Draw the dome" in dock.view.status.text()
+    np.testing.assert_array_equal(dock.presenter.opened.snapshot(), first)
+    click(dock, qtbot, dock.view.correct.accept_button)
+    np.testing.assert_array_equal(on_disk(dock, "a.nii.gz")[1], first)
+
+
+def test_names_in_the_agreement_table_are_no_formulas(studies, tmp_path):
+    (studies / "a.nii.gz").rename(studies / "=1+2.nii.gz")
+    label = LabelDefinition(1, "-liver")
+    work_list = WorkList.create(tmp_path / "list", studies, labels=[label])
+    item = next(item for item in work_list.items if item.path.startswith("="))
+    image, labels = work_list.read_study(item.id), np.zeros(SHAPE, np.uint8)
+    labels[2:5, 3:9, 3:9] = 1
+    work_list.begin(item.id, reader="@Anna")
+    work_list.save_labels(item.id, labels, reader="@Anna", like=image)
+    work_list.accept(item.id, reader="@Anna")
+    work_list.begin_second(item.id, reader="+Ben")
+    work_list.save_labels(item.id, labels, reader="+Ben", like=image)
+    work_list.finish_second(item.id, reader="+Ben", verdict="agreed")
+    assert write_agreement(work_list, tmp_path / "table.csv") == 1
+    with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
+        _, row = csv.reader(file)
+    assert row[:6] == ["'=1+2.nii.gz", "'-liver", "'@Anna", "'+Ben", "agreed", "1.0"]
 
 
 def test_closing_napari_saves_what_was_drawn_a_moment_ago(make_napari_viewer, studies, tmp_path, qtbot):
