@@ -6,7 +6,7 @@ from pathlib import Path
 
 from napari.viewer import Viewer
 from qtpy.QtCore import QSize
-from qtpy.QtWidgets import QFileDialog, QMenu, QSizePolicy, QVBoxLayout
+from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout
 
 from napari_medreason._qt import correction_settings, notify
 from napari_medreason._qt.correction_deciding import Deciding
@@ -37,7 +37,6 @@ class CorrectionWidget(Docked):
         self.deciding = Deciding(self.view, self.presenter, notify.report)
         self.tooling = Tooling(self.view, self.presenter, notify.report)
         self.pre_labelling = PreLabelling(self.view, self.presenter, notify.report, engine)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)

@@ -11,12 +11,12 @@ from qtpy.QtWidgets import QFileDialog, QVBoxLayout
 
 from napari_medreason._qt import notify
 from napari_medreason._qt.background import Background
-from napari_medreason._qt.closing_dock import ClosingDock
 from napari_medreason._qt.dataset_form import TEMPLATES, BuildForm, check, write_config
 from napari_medreason._qt.dataset_layers import LayerCase, taken, write_cases
 from napari_medreason._qt.dataset_process import BuildProcess
 from napari_medreason._qt.dataset_reviewing import Reviewing
 from napari_medreason._qt.dataset_view import DataSetView
+from napari_medreason._qt.docked import Docked
 from napari_medreason._qt.template_library import FILE_NAME, TemplateLibrary, own_file
 from napari_medreason.core.template_review import usable
 from napari_medreason.core.templates import State
@@ -27,7 +27,7 @@ RECORDS = "records.jsonl"
 _STATES: dict[str, tuple[State, ...]] = {"usable": ("approved", "draft"), "approved": ("approved",)}
 
 
-class DataSetDock(ClosingDock):
+class DataSetDock(Docked):
     """Build records from folders or layers with masks, and review them.
 
     templates: the user's file of templates, for tests; otherwise that of the template bench.
@@ -131,7 +131,7 @@ class DataSetDock(ClosingDock):
         self.view.status.setText(str(error))
         notify.report(error)
 
-    def leave(self) -> None:
+    def take_apart(self) -> None:
         """End a build, whose finished cases are kept, and write the reviews."""
         self._preparing.cancel()
         self.process.close()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QSizePolicy, QWidget
 
 
 class Docked(QWidget):
     """Base of a dock's widget; `take_apart` is called once, whatever closed the dock."""
 
     _closed = _docked = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     def event(self, event: QEvent | None) -> bool:
         """Napari takes the widget out of its dock when the dock is closed, and says nothing else."""
@@ -31,5 +35,5 @@ class Docked(QWidget):
         self.deleteLater()
 
     def take_apart(self) -> None:
-        """Disconnect from the viewer; stop what is under way."""
+        """Disconnect from the viewer; stop timers, workers and processes."""
         raise NotImplementedError

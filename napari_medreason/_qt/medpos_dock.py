@@ -8,7 +8,7 @@ from typing import Any
 from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from qtpy.QtCore import QSize
-from qtpy.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout
 
 from napari_medreason._qt import notify
 from napari_medreason._qt.docked import Docked
@@ -35,7 +35,6 @@ class MedPosWidget(Docked):
         self._layers: list[Labels] = []
         self.view = MedPosView(make_model(self, lambda: self.presenter.layer), self)
         self.presenter = MedPosPresenter(self.view, napari_viewer, report=notify.report)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)

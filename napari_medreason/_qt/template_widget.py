@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QVBoxLayout
 
 from napari_medreason._qt import notify
 from napari_medreason._qt.background import Background
-from napari_medreason._qt.closing_dock import ClosingDock
+from napari_medreason._qt.docked import Docked
 from napari_medreason._qt.template_checks import BackgroundLint
 from napari_medreason._qt.template_editing import TemplateEditing
 from napari_medreason._qt.template_facts import LabelSource, facts_of_layer
@@ -30,7 +30,7 @@ from napari_medreason.io.templates import read_templates, shipped, write_templat
 _FILES = "Templates (*.yaml *.yml *.json *.csv)"
 
 
-class TemplateBench(ClosingDock):
+class TemplateBench(Docked):
     """Write, check, review and count the templates of questions and answers.
 
     path: the user's file of templates, for tests; otherwise in the user's data folder.
@@ -203,7 +203,7 @@ class TemplateBench(ClosingDock):
         notify.report(error)
         self.say(str(error))
 
-    def leave(self) -> None:
+    def take_apart(self) -> None:
         """Keep what is written as a draft, if it can be kept, and leave the viewer."""
         self.editing.keep_all()
         self._loading.cancel()
