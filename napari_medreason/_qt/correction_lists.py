@@ -24,6 +24,7 @@ from napari_medreason.worklist import (
 if TYPE_CHECKING:
     from napari_medreason._qt.correction_presenter import CorrectionPresenter
 
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 _FIGURES = ("dice", "mean_distance_mm", "distance_95_mm", "first_voxels", "second_voxels")
 
 
@@ -49,7 +50,10 @@ def listed(work_list: WorkList, *, order: str, reader: str) -> Listing:
 
 
 def write_agreement(work_list: WorkList, path: Path) -> int:
-    """Write the agreement of all second readings as CSV, a line per label; how many. Raises ExportError."""
+    """Write the agreement of all second readings as CSV, a line per label; how many. Raises ExportError.
+
+    A name that a spreadsheet would take for a formula gets an apostrophe in front.
+    """
     rows = agreement_rows(work_list.items, work_list.settings)
     with io.replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
@@ -57,8 +61,12 @@ def write_agreement(work_list: WorkList, path: Path) -> int:
         for row in rows:
             values = [getattr(row.figures, name) for name in _FIGURES]
             names = (row.path, row.label, row.first_reader, row.second_reader, row.verdict)
-            table.writerow((*names, *("" if value is None else value for value in values)))
+            table.writerow((*map(_as_text, names), *("" if value is None else value for value in values)))
     return len(rows)
+
+
+def _as_text(name: str) -> str:
+    return f"'{name}" if name.startswith(_FORMULA_SIGNS) else name
 
 
 class Lists:
