@@ -85,6 +85,15 @@ def test_line_is_complete():
         assert len(item.function.split()) >= 2, item.id
 
 
+def test_what_a_structure_does_agrees_with_its_name():
+    for item in structures().values():
+        verb = item.function.split()[0].rstrip(",:")
+        if item.plural == item.name:
+            assert not verb.endswith("s"), item.id
+        else:
+            assert verb.endswith("s") or verb == "may", item.id
+
+
 def test_side_is_not_part_of_a_paired_name():
     for item in structures().values():
         if item.paired:
