@@ -14,6 +14,7 @@ from napari_medreason.core.medpos import locate
 from napari_medreason.core.record import Record
 from napari_medreason.errors import DataSetError
 from napari_medreason.io.records import check_file, read_records
+from napari_medreason_training.data import released_mlmr_sd
 from napari_medreason_training.data.build import build
 from napari_medreason_training.data.config import read_build_config
 from napari_medreason_training.data.released import from_released, to_released
@@ -82,6 +83,18 @@ def test_the_box_of_mlmr_sd_is_the_last_pixel_over_the_size(tmp_path):
     assert line["bbox"] == pytest.approx(expected)
     train = json.loads((tmp_path / "released" / "train.json").read_text())
     assert all(name in ("liver", "spleen") for masks in train.values() for name in masks.values())
+
+
+def test_questions_beyond_the_pools_are_counted_as_left_out(tmp_path, monkeypatch):
+    records = built(tmp_path, "mlmr-sd")
+    whole, beyond = to_released("mlmr-sd", records, tmp_path / "ten", root=tmp_path / "toy")
+    monkeypatch.setattr(released_mlmr_sd, "POOLS", 1)
+    count, left_out = to_released("mlmr-sd", records, tmp_path / "one", root=tmp_path / "toy")
+    assert [path.name for path in (tmp_path / "one").glob("pool_*")] == ["pool_00.json"]
+    held = 2 * len(json.loads((tmp_path / "one" / "pool_00.json").read_text()))
+    lines = [(tmp_path / "one" / name).read_text().splitlines() for name in ("val.jsonl", "test.jsonl")]
+    assert count == held + 2 * sum(map(len, lines)) < whole
+    assert count + sum(left_out.values()) == whole + sum(beyond.values())
 
 
 def test_u_mrg_there_and_back(tmp_path):

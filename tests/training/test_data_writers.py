@@ -346,6 +346,14 @@ def test_the_cache_survives_a_cut_line(tmp_path):
         assert cache.get("b") == {"short": "drei"}
 
 
+def test_the_cache_keeps_texts_with_unusual_line_ends(tmp_path):
+    path, text = tmp_path / "texts.jsonl", "one\u2028two\x85three"
+    with TextCache(path) as cache:
+        cache.put("a", {"short": text})
+    with TextCache(path) as cache:
+        assert cache.get("a") == {"short": text}
+
+
 def test_a_local_model_that_writes_nonsense_costs_its_texts_only(tmp_path):
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM

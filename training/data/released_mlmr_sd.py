@@ -60,7 +60,9 @@ def write(records: Iterator[Record], target: Path, root: Path, dropped: Dropped)
         else:
             evaluation[first.split] += [_line(image, mask, name, *pair) for pair in pairs]
     _write_files(target, training, pools, evaluation)
-    return count
+    beyond = 2 * sum(max(0, len(entries) - POOLS) for entries in pools.values())
+    dropped.add(f"record: more questions of its class than {POOLS} pools hold", beyond)
+    return count - beyond
 
 
 def _pairs(group: Sequence[Record], dropped: Dropped) -> list[tuple[Record, Record]]:

@@ -17,6 +17,8 @@ from ..config import SourceConfig
 from . import Importer
 from .naming import is_image, patient_key, read_json, stem
 
+IGNORED = "ignore"
+"""The label of voxels that nnU-Net leaves out of training: nothing that could be asked for."""
 FOLDERS = (("imagesTr", "labelsTr"), ("imagesTs", "labelsTs"))
 
 
@@ -51,7 +53,7 @@ def _image(folder: Path, case: str) -> Path | None:
 
 
 def label_names(labels: dict[str, Any]) -> tuple[dict[int, str], dict[str, tuple[int, ...]]]:
-    """Single values to names, and names of regions to their several values; background is left out."""
+    """Single values to names, names of regions to their several values; without background and "ignore"."""
     names: dict[int, str] = {}
     unions: dict[str, tuple[int, ...]] = {}
     for key, value in labels.items():
@@ -64,6 +66,7 @@ def label_names(labels: dict[str, Any]) -> tuple[dict[int, str], dict[str, tuple
         else:
             raise DataSetError(f"label {key!r} of dataset.json has the value {value!r}; use numbers")
     names.pop(0, None)
+    names = {value: name for value, name in names.items() if name.lower() != IGNORED}
     for name, values in list(unions.items()):
         if len(values) == 1:
             names[unions.pop(name)[0]] = name

@@ -72,7 +72,7 @@ class TextCache:
         if len(whole) < len(content):
             with self._path.open("rb+") as file:
                 file.truncate(len(whole))
-        for number, line in enumerate(whole.decode("utf-8", errors="replace").splitlines(), 1):
+        for number, line in enumerate(whole.decode("utf-8", errors="replace").split("\n")[:-1], 1):
             try:
                 entry = parse_json(line, f"{self._path.name}, line {number}")
                 self._answers[str(entry["key"])] = entry["answer"]
