@@ -19,7 +19,7 @@ MAX_LINE = 64 * 2**20
 def read_records(path: str | Path) -> Iterator[Record]:
     """The records of a JSON-lines file, one at a time; DataSetError names file and line.
 
-    Empty lines are errors too, except at the very end.
+    Empty lines are errors too; the last line may or may not have its line end.
     """
     for number, line in read_lines(Path(path)):
         yield from_line(line, f"{Path(path).name}, line {number}")

@@ -50,7 +50,8 @@ def medpos_csv_lines(table: RegionTable, mask: Path) -> Lines:
 
     image_path is the mask, relative to the root of the data set where its folder has a released name
     (train_masks, val_masks, test_masks), else its file name. image_name adds slice and label where the
-    mask has more than one region. `position` holds the words of the rule.
+    mask has more than one region. `position` holds the words of the rule; the
+    published data has those of "released".
     """
     released = mask.parent.name in _SPLITS
     path = f"{mask.parent.name}/{mask.name}" if released else mask.name
