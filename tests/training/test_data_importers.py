@@ -14,13 +14,13 @@ from PIL import Image
 import napari_medreason_sample_data
 from napari_medreason import io
 from napari_medreason.errors import DataSetError
+from napari_medreason.io.pseudonyms import KEY_VARIABLE
 from napari_medreason.io.records import read_records
 from napari_medreason_training.data.build import build
 from napari_medreason_training.data.cases import load
 from napari_medreason_training.data.config import SourceConfig, read_build_config
 from napari_medreason_training.data.importers import importers, scan
 from napari_medreason_training.data.importers.naming import label_table
-from napari_medreason_training.data.patients import KEY_VARIABLE
 
 from .data_cases import image, label_map, save
 
@@ -67,6 +67,12 @@ def test_nnunet_regions_of_several_values_become_masks_of_their_own(tmp_path):
     nnunet(tmp_path / "set", {"background": 0, "both": [1, 2], "spleen": [2]})
     (case,) = scan(source("nnunet"), tmp_path)
     assert names_and_counts(case) == {"both": sum(EXPECTED.values()), "spleen": EXPECTED["spleen"]}
+
+
+def test_what_nnunet_ignores_is_no_structure(tmp_path):
+    nnunet(tmp_path / "set", {"background": 0, "liver": 1, "ignore": 2})
+    (case,) = scan(source("nnunet"), tmp_path)
+    assert names_and_counts(case) == {"liver": EXPECTED["liver"]}
 
 
 def decathlon(root: Path, image_path: str) -> None:

@@ -18,6 +18,7 @@ from napari_medreason.core.record import Record, Split, System
 from napari_medreason.core.strict import to_plain
 from napari_medreason.core.templates import Template, latest
 from napari_medreason.errors import DataSetError, ExportError
+from napari_medreason.io.pseudonyms import installation_key
 from napari_medreason.io.records import CheckReport, check_file, read_records, write_records
 from napari_medreason.io.templates import read_templates, shipped
 
@@ -31,7 +32,7 @@ from .joining import joined
 from .making import Origin, provenance
 from .medpos import BUILDER as MEDPOS
 from .mlmr_sd import BUILDER as MLMR_SD
-from .patients import installation_key, pseudonym, split_of
+from .patients import pseudonym, split_of
 from .progress import Progress, Report
 from .targets import planes_of
 from .u_mrg import BUILDER as U_MRG
@@ -84,7 +85,7 @@ def build(system: System, config: BuildConfig, base: Path, report: Report) -> Re
     """Build a data set in `base / config.out`, or go on with one that was stopped.
 
     Raises DataSetError for faults of the configuration, the sources or the writer, ExportError when
-    the disk is full; finished cases are kept in both cases.
+    the disk is full or the key for pseudonyms can't be kept; finished cases are kept in both cases.
     """
     templates = _templates(system, config, base)
     cases = [case for source in config.sources for case in scan(source, base)]

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import hmac
-import os
-import secrets
 from collections.abc import Iterable
 from hashlib import sha256
-from pathlib import Path
 
-import platformdirs
-
-from napari_medreason import io
 from napari_medreason.core.record import Split
-from napari_medreason.errors import DataSetError
+from napari_medreason.io import pseudonyms
 
 from .cases import Case
 from .config import SplitConfig
-
-KEY_VARIABLE = "MEDREASON_PSEUDONYM_KEY_FILE"
-"""Environment variable with the file of the installation's key, where it is not in the usual place."""
-_LENGTH = 16
 
 
 def pseudonym(case: Case, cohort: str, key: bytes) -> str:
@@ -34,25 +23,7 @@ def pseudonym(case: Case, cohort: str, key: bytes) -> str:
 
 def pseudonym_of(cohort: str, patient: str, secret: bytes = b"medreason") -> str:
     """A pseudonym from a patient key that is no secret, such as a part of a public file name."""
-    return "p-" + hmac.new(secret, f"{cohort}\0{patient}".encode(), sha256).hexdigest()[:_LENGTH]
-
-
-def installation_key() -> bytes:
-    """The secret of the installation, made at the first use; DataSetError when it can't be kept."""
-    folder = platformdirs.user_data_path("napari-medreason")
-    path = Path(os.environ.get(KEY_VARIABLE, folder / "pseudonym.key"))
-    try:
-        if path.is_file():
-            return bytes.fromhex(path.read_text(encoding="ascii").strip())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with io.replace_file(path) as temporary:
-            temporary.touch(mode=0o600)
-            temporary.write_text(secrets.token_hex(32), encoding="ascii")
-        return bytes.fromhex(path.read_text(encoding="ascii"))
-    except (OSError, ValueError) as error:
-        raise DataSetError(
-            f"the key for pseudonyms can't be read or kept; name a file in {KEY_VARIABLE}"
-        ) from error
+    return pseudonyms.pseudonym("p", f"{cohort}\0{patient}", secret)
 
 
 def split_of(patients: Iterable[str], shares: SplitConfig, seed: int) -> dict[str, Split]:
