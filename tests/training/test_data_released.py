@@ -97,6 +97,26 @@ def test_questions_beyond_the_pools_are_counted_as_left_out(tmp_path, monkeypatc
     assert count + sum(left_out.values()) == whole + sum(beyond.values())
 
 
+@pytest.mark.parametrize("text", ["[1]", '{"a": 1}', "{", "\xff"])
+def test_a_training_list_of_another_form_is_told_in_one_line(tmp_path, text):
+    (tmp_path / "train.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataSetError, match=r"train\.json") as caught:
+        from_released("mlmr-sd", tmp_path, tmp_path / "r.jsonl", root=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_name_of_a_u_mrg_file_says_the_split(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    to_released("u-mrg", built(tmp_path, "u-mrg"), tmp_path / "released", root=tmp_path / "toy")
+    table = datasets.Dataset.from_parquet(
+        str(tmp_path / "released" / "train.parquet"), cache_dir=str(tmp_path / "cache")
+    )
+    (tmp_path / "copied").mkdir()
+    table.to_parquet(str(tmp_path / "copied" / "test-00000.parquet"))
+    from_released("u-mrg", tmp_path / "copied", tmp_path / "r.jsonl", root=tmp_path / "copied")
+    assert {record.split for record in read_records(tmp_path / "r.jsonl")} == {"test"}
+
+
 def test_u_mrg_there_and_back(tmp_path):
     pytest.importorskip("datasets")
     names = ("structure", "answer", "reasoning", "short_description", "long_description", "super_category")

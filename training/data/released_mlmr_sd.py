@@ -22,6 +22,7 @@ from napari_medreason.io.records import read_lines
 
 from .cases import CaseError, relative_path
 from .dropped import Dropped
+from .importers.naming import read_json
 from .making import choices
 from .pictures import Planes, mask_pixels, plane_name, read_mask, region_name, write_png
 from .released import Given, record_of
@@ -153,8 +154,8 @@ def read(source: Path, root: Path, dropped: Dropped) -> Iterator[Record]:
 def _read_training(source: Path, root: Path, dropped: Dropped) -> Iterator[Record]:
     if not (source / TRAINING).is_file():
         return
-    pools = [_json(path) for path in sorted(source.glob("pool_*.json"))]
-    for image, masks in _json(source / TRAINING).items():
+    pools = [_tables(path) for path in sorted(source.glob("pool_*.json"))]
+    for image, masks in _tables(source / TRAINING).items():
         for mask, name in masks.items():
             entries = [pool[name] for pool in pools if name in pool]
             if not entries:
@@ -169,8 +170,11 @@ def _read_training(source: Path, root: Path, dropped: Dropped) -> Iterator[Recor
             yield from _records(line, "train", root, TRAINING, dropped)
 
 
-def _json(path: Path) -> Any:
-    return parse_json(path.read_text(encoding="utf-8"), path.name)
+def _tables(path: Path) -> dict[str, dict[str, Any]]:
+    content = read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
+        raise DataSetError(f"{path.name} is no object of objects; use the files of the released form")
+    return content
 
 
 def _records(line: Line, split: Split, root: Path, where: str, dropped: Dropped) -> Iterator[Record]:

@@ -180,10 +180,11 @@ def _records(row: dict[str, Any], path: Path, dropped: Dropped) -> Iterator[Reco
 
 
 def _split(path: Path, info: dict[str, Any]) -> Split:
+    """By the file's name, which says more than a column that was copied from another file."""
     for split, name in FILES.items():
-        if path.name.startswith(name.removesuffix(".parquet")) or info.get("split") == split:
+        if path.name.startswith(name.removesuffix(".parquet")):
             return split
-    return "train"
+    return next((split for split in FILES if info.get("split") == split), "train")
 
 
 def _library() -> Any:
