@@ -67,6 +67,7 @@ class MedPosPresenter(QObject):
         live.reset.connect(self._on_reset)
         live.updated.connect(self._on_updated)
         live.body_known.connect(self._changed)
+        live.body_failed.connect(self._report)
         live.failed.connect(self._on_failed)
         self.watcher.painted.connect(live.painted)
         self.watcher.refreshed.connect(live.refresh)

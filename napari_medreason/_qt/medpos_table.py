@@ -50,12 +50,14 @@ class LiveTable(QObject):
     """One table at a time.
 
     reset(rows): all rows are new. updated(slices, rows): the rows of some slices are. body_known(): whether
-    the body is seen on the image was found out. failed(error).
+    the body is seen on the image was found out. body_failed(error): the image can't be read for that; the
+    table stays. failed(error): there is no table.
     """
 
     reset = Signal(object)
     updated = Signal(object, object)
     body_known = Signal()
+    body_failed = Signal(object)
     failed = Signal(object)
 
     def __init__(self, background: Background) -> None:
@@ -151,7 +153,8 @@ class LiveTable(QObject):
         if study not in self._bodies:
             if not self._measuring.busy:
                 job = partial(_body_on, source.image.data, source.study)
-                self._measuring.start(job, then=partial(self._on_body, study), failed=self.failed.emit)
+                failed = partial(self._on_no_body, study)
+                self._measuring.start(job, then=partial(self._on_body, study), failed=failed)
         elif (body := self._bodies[study]) is not None:
             self._start(partial(_rebased, table, body))
 
@@ -162,6 +165,10 @@ class LiveTable(QObject):
             self.body_known.emit()
             if not self._background.busy:
                 self._measure(source, table)
+
+    def _on_no_body(self, study: str, error: Exception) -> None:
+        self._on_body(study, None)
+        self.body_failed.emit(error)
 
     def close(self) -> None:
         """Stop all work."""

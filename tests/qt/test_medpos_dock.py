@@ -13,6 +13,7 @@ from napari_medreason import layers
 from napari_medreason._qt.medpos_dock import MedPosWidget
 from napari_medreason._qt.medpos_model import HEADERS, NAME
 from napari_medreason.core.regions import slice_regions
+from napari_medreason.errors import UnreadableImageError
 
 pytestmark = pytest.mark.window
 PATIENCE = 20_000
@@ -219,6 +220,23 @@ def test_layers_without_a_study_get_words_of_the_image_only(medpos, notices, qtb
     viewer.add_labels(data[2], name="flat")
     wait_for_rows(medpos, qtbot, 1)
     assert not notices
+
+
+def test_an_image_that_cannot_be_read_takes_no_rows_away(volume, notices, qtbot, monkeypatch):
+    def unreadable(_volume):
+        raise UnreadableImageError("slice 3 can't be decoded; ask for the file again")
+
+    monkeypatch.setattr("napari_medreason._qt.medpos_table.body_frame", unreadable)
+    viewer = ViewerModel()
+    viewer.add_layer(Layer.create(*layers.image_layer(volume)))
+    viewer._new_labels()
+    viewer.layers[-1].data[10, 4:12, 6:16] = 1
+    dock = MedPosWidget(viewer)
+    qtbot.waitUntil(lambda: bool(notices), timeout=PATIENCE)
+    assert "slice 3 can't be decoded" in notices[-1][1]
+    assert len(cells(dock)) == 1
+    assert "relative to the field of view" in dock.view.status.text()
+    dock.close_all()
 
 
 def test_closing_leaves_no_overlay_and_no_listener(make_napari_viewer, volume, qtbot):
