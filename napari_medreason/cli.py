@@ -239,9 +239,11 @@ def dataset_build(
     system: Annotated[SystemName, typer.Argument(help="Whose form of question and answer.")],
     config: Annotated[Path, typer.Argument(help="TOML file; docs/data-sets.md explains it.")],
     as_json: Annotated[bool, typer.Option("--json", help="Progress and result as JSON lines.")] = False,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Spread the cases over a Ray cluster.")] = False,
 ) -> None:
     """Build records from images with masks; goes on where an earlier start was stopped."""
-    _run_training("dataset", "build", system.value, str(config), *(["--json"] if as_json else []))
+    options = [*(["--json"] if as_json else []), *(["--cluster"] if cluster else [])]
+    _run_training("dataset", "build", system.value, str(config), *options)
 
 
 @dataset_app.command("convert")

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
 from napari_medreason import __version__, io
-from napari_medreason.core.record import Record, Split, System
+from napari_medreason.core.record import Record, Split, System, to_line
 from napari_medreason.core.strict import to_plain
 from napari_medreason.core.templates import Template, latest
 from napari_medreason.errors import DataSetError, ExportError
@@ -24,6 +26,7 @@ from napari_medreason.io.templates import read_templates, shipped
 
 from .card import data_card
 from .cases import Case, CaseError, fingerprint, load
+from .cluster import Each
 from .config import BuildConfig
 from .context import Builder, Context
 from .dropped import Dropped
@@ -81,9 +84,19 @@ class _Run:
         return Origin(self.builder.system, case, patient, self.splits[patient], healthy, words)
 
 
-def build(system: System, config: BuildConfig, base: Path, report: Report) -> Result:
+@dataclass(frozen=True)
+class _Step:
+    """A case in the order of work. part: its file, None for a copy; done: by an earlier start."""
+
+    case: Case
+    part: Path | None
+    done: bool
+
+
+def build(system: System, config: BuildConfig, base: Path, report: Report, *, each: Each = map) -> Result:
     """Build a data set in `base / config.out`, or go on with one that was stopped.
 
+    each: how a function is applied to the cases; `map`, or what `cluster` gives.
     Raises DataSetError for faults of the configuration, the sources or the writer, ExportError when
     the disk is full or the key for pseudonyms can't be kept; finished cases are kept in both cases.
     """
@@ -97,29 +110,35 @@ def build(system: System, config: BuildConfig, base: Path, report: Report) -> Re
     with TextCache(out / WORK / "texts.jsonl") as cache:
         writer = make_writer(config, templates, cache)
         run = _Run(BUILDERS[system], config, out / WORK, patients, splits, templates, writer, settings)
-        parts, dropped = _work(run, cases, report)
+        parts, dropped = _work(run, cases, report, each)
     return _finish(run, out, parts, dropped)
 
 
-def _work(run: _Run, cases: list[Case], report: Report) -> tuple[list[Path], Dropped]:
+def _work(run: _Run, cases: list[Case], report: Report, each: Each) -> tuple[list[Path], Dropped]:
     parts: list[Path] = []
     dropped = Dropped()
-    seen: set[str] = set()
     records = resumed = 0
-    for number, case in enumerate(cases, 1):
-        digest = _fingerprint(case)
-        if digest in seen:
+    steps, ahead = tee(_steps(run, cases, each))
+    texts = each(partial(_text, run), (step.case for step in ahead if step.part and not step.done))
+    for number, step in enumerate(steps, 1):
+        if step.part is None:
             dropped.add("case: copy of another case")
             continue
-        seen.add(digest)
-        part = run.part(case, digest)
-        resumed += _counts_path(part).is_file()
-        counts = _case(run, case, part)
-        parts.append(part)
+        counts = _stored(step.part) if step.done else _store(step.part, next(texts))
+        resumed += step.done
+        parts.append(step.part)
         records += counts["records"]
         dropped.update(counts["dropped"])
         report(Progress(number, len(cases), resumed, records, dropped.total, replace(run.writer.usage)))
     return parts, dropped
+
+
+def _steps(run: _Run, cases: list[Case], each: Each) -> Iterator[_Step]:
+    seen: set[str] = set()
+    for case, digest in zip(cases, each(_fingerprint, cases), strict=True):
+        part = None if digest in seen else run.part(case, digest)
+        seen.add(digest)
+        yield _Step(case, part, part is not None and _counts_path(part).is_file())
 
 
 def _fingerprint(case: Case) -> str:
@@ -130,16 +149,24 @@ def _fingerprint(case: Case) -> str:
         raise DataSetError(f"{name} of source {case.source!r} can't be read: {error.strerror}") from error
 
 
-def _case(run: _Run, case: Case, part: Path) -> dict[str, Any]:
-    """Write the records of a case unless that was done before; the counts are written last."""
-    marker = _counts_path(part)
-    if marker.is_file():
-        counts: dict[str, Any] = json.loads(marker.read_text(encoding="utf-8"))
-        return counts
+def _text(run: _Run, case: Case) -> str:
+    """The counts of a case as one line of JSON, then its records; depends on nothing but the arguments."""
     dropped = Dropped()
-    written = write_records(part, _records(run, case, dropped))
-    counts = {"records": written, "dropped": dropped.as_dict()}
-    _write_text(marker, json.dumps(counts, ensure_ascii=False))
+    lines = [to_line(record) for record in _records(run, case, dropped)]
+    counts = {"records": len(lines), "dropped": dropped.as_dict()}
+    return "\n".join([json.dumps(counts, ensure_ascii=False), *lines, ""])
+
+
+def _store(part: Path, text: str) -> dict[str, Any]:
+    """Write the records of a case; the counts are written last, because they mark the case as done."""
+    counts, _, lines = text.partition("\n")
+    _write_text(part, lines)
+    _write_text(_counts_path(part), counts)
+    return _stored(part)
+
+
+def _stored(part: Path) -> dict[str, Any]:
+    counts: dict[str, Any] = json.loads(_counts_path(part).read_text(encoding="utf-8"))
     return counts
 
 

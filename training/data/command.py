@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ def add_commands(commands: Any) -> None:
     build.add_argument("config", type=Path, help="TOML file, see docs/data-sets.md")
     build.add_argument(
         "--json", action="store_true", help="progress and result as JSON lines on standard output"
+    )
+    build.add_argument(
+        "--cluster", action="store_true", help="spread the cases over a Ray cluster; the files stay the same"
     )
     convert = actions.add_parser("convert", help="records to a released form, or a released form to records")
     convert.add_argument("source", type=Path, help="records.jsonl, or the file or folder of a released set")
@@ -44,6 +48,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _build(options: argparse.Namespace) -> None:
     from .build import build
+    from .cluster import cluster
     from .config import read_build_config
     from .progress import to_stream
 
@@ -52,7 +57,8 @@ def _build(options: argparse.Namespace) -> None:
         images = "with image pixels" if config.writer.send_images else "without image pixels"
         sys.stderr.write(f"texts are written by {config.writer.model} at {config.writer.address}, {images}\n")
     report = to_stream(config.writer, as_json=options.json)
-    result = build(options.system, config, options.config.parent, report)
+    with cluster(config.writer) if options.cluster else nullcontext(map) as each:
+        result = build(options.system, config, options.config.parent, report, each=each)
     if options.json:
         summary = {"event": "done", "records": result.report.count, "counts": result.report.counts}
         print(json.dumps({**summary, "left_out": result.dropped, "folder": config.out}), flush=True)  # noqa: T201
