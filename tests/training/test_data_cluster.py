@@ -120,3 +120,13 @@ def test_a_writer_with_a_file_of_texts_is_refused_before_anything_starts():
         cluster(WriterConfig(kind="endpoint", model="m", address="http://127.0.0.1:1/v1")),
     ):
         pytest.fail("not reached")
+
+
+def test_the_log_files_of_ray_hold_no_path_and_no_patient(tmp_path, ray_each):
+    import ray
+
+    built(studies(tmp_path), "medpos", ray_each)
+    logs = Path(ray._private.worker.global_worker.node.get_logs_dir_path())
+    texts = [path.read_bytes() for path in logs.rglob("*") if path.is_file()]
+    assert texts
+    assert not [text for text in texts if b"p3_seg" in text or bytes(tmp_path / "toy") in text]
