@@ -22,9 +22,9 @@ def write_parquet(path: Path, records: Iterable[Record]) -> None:
 
 def read_parquet(path: Path) -> Iterator[Record]:
     """The records of a file that `write_parquet` wrote; DataSetError for another table."""
+    library()
     import pyarrow.parquet
 
-    library()
     try:
         table = pyarrow.parquet.read_table(path, columns=["record"])
     except (OSError, ValueError, KeyError) as error:

@@ -127,6 +127,9 @@ def read(source: Path, root: Path, dropped: Dropped) -> Iterator[Record]:
 
     Box and key points are measured on the mask, brought back to the size that extra_info names.
     """
+    from .parquet import library
+
+    library()
     import pyarrow.parquet
 
     files = sorted(source.glob("*.parquet")) if source.is_dir() else [source]
