@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
 from collections import deque
 from pathlib import Path
@@ -69,14 +67,18 @@ class BuildProcess(QObject):
         process.start(sys.executable, command)
 
     def cancel(self) -> None:
-        """Ask the build to stop after what it writes just now; killed when it does not."""
+        """End the build; what it finished is kept. Killed when it does not end at once.
+
+        A terminated build loses no more than a killed one. An interrupt would do nothing where the
+        viewer was started with interrupts ignored, as in the background of a script.
+        """
         if self._process is None or self._is_cancelled:
             return
         self._is_cancelled = True
         if sys.platform == "win32" or not self.pid:
             self._process.kill()
             return
-        os.kill(self.pid, signal.SIGINT)
+        self._process.terminate()
         self._killer.start()
 
     def _kill(self) -> None:
