@@ -8,13 +8,14 @@ from importlib import import_module
 
 from napari.layers import Image
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QVBoxLayout
 
 from napari_medreason import models
 from napari_medreason._qt import engine_bridge, notify, settings
 from napari_medreason._qt.ask_presenter import AskPresenter
 from napari_medreason._qt.ask_view import AskView
+from napari_medreason._qt.docked import Docked
 from napari_medreason._qt.engine_bridge import EngineBridge
 from napari_medreason._qt.open_study import StudyOpener
 from napari_medreason._qt.viewer_layers import ViewerLayers
@@ -23,13 +24,13 @@ SETTINGS_AFTER_MS = 200
 """When the remembered settings are read, after the dock was made."""
 
 
-class AskWidget(QWidget):
+class AskWidget(Docked):
     """Ask about the slice on screen and get mask, box, key points and words as linked layers.
 
     engine: a bridge of one's own, for tests and benchmarks; otherwise the one that all docks share.
     """
 
-    _closed = _docked = _model_settled = False
+    _model_settled = False
 
     def __init__(self, napari_viewer: Viewer, engine: EngineBridge | None = None) -> None:
         super().__init__()
@@ -46,7 +47,6 @@ class AskWidget(QWidget):
             segmenters=frozenset(models.segmenters()),
         )
         self.opener = StudyOpener(napari_viewer, self)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
@@ -121,22 +121,8 @@ class AskWidget(QWidget):
     def _choose_image(self, row: int) -> None:
         self.view.image_choice.setCurrentIndex(row)
 
-    def event(self, event: QEvent | None) -> bool:
-        """Napari takes the widget out of its dock when the dock is closed, and says nothing else."""
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None and not self._docked:
-                self._docked = True
-                if (window := self.window()) is not None:
-                    window.destroyed.connect(self.close_all)
-            elif self.parent() is None and self._docked:
-                self.close_all()
-        return bool(super().event(event))
-
-    def close_all(self) -> None:
+    def take_apart(self) -> None:
         """Disconnect from the viewer and give the engine back; the answers' layers stay."""
-        if self._closed:
-            return
-        self._closed = True
         events = self._viewer.layers.events
         events.inserted.disconnect(self._refresh_images)
         events.removed.disconnect(self._refresh_images)
@@ -147,7 +133,6 @@ class AskWidget(QWidget):
         self.viewer_layers.close()
         if self._shares_engine:
             engine_bridge.release()
-        self.deleteLater()
 
 
 def load_tables_meanwhile() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt
+from qtpy.QtCore import QModelIndex, QObject, Qt
 from qtpy.QtGui import QColor, QFont
 
+from napari_medreason._qt.row_model import RowModel
 from napari_medreason.worklist import Item
 
 COLUMNS = ("Study", "State", "Certainty", "Reader", "2nd reading")
@@ -18,11 +19,12 @@ STATE_COLOURS = {
     "pre-labelled": QColor(110, 160, 230),
     "skipped": QColor(150, 150, 150),
 }
-_NO_PARENT = QModelIndex()
 
 
-class ItemTable(QAbstractTableModel):
+class ItemTable(RowModel):
     """One row per study, in the order given; the one that is open is in bold."""
+
+    columns = COLUMNS
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -55,18 +57,8 @@ class ItemTable(QAbstractTableModel):
         """Ids in the order of the rows."""
         return [item.id for item in self._items]
 
-    def rowCount(self, parent: QModelIndex = _NO_PARENT) -> int:
-        return 0 if parent.isValid() else len(self._items)
-
-    def columnCount(self, parent: QModelIndex = _NO_PARENT) -> int:
-        return 0 if parent.isValid() else len(COLUMNS)
-
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
-            return COLUMNS[section]
-        return None
+    def row_total(self) -> int:
+        return len(self._items)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         item, column = self._items[index.row()], COLUMNS[index.column()]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt, Signal
+from qtpy.QtCore import QModelIndex, QObject, Qt, Signal
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -27,16 +27,18 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medreason._qt.dataset_queue import WAITING
+from napari_medreason._qt.row_model import RowModel
 from napari_medreason.core.record import Record
 
 COLUMNS = ("State", "Structure", "Question")
 _SHORT: dict[str, str] = {WAITING: "waiting", "accepted": "accepted", "rejected": "rejected"}
 _PICTURE_PIXELS = 220
-_NO_PARENT = QModelIndex()
 
 
-class RecordTable(QAbstractTableModel):
+class RecordTable(RowModel):
     """Rows of some of the records of a queue."""
+
+    columns = COLUMNS
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -59,18 +61,8 @@ class RecordTable(QAbstractTableModel):
         """The record of a row of the table."""
         return self._records[self.shown[row]]
 
-    def rowCount(self, parent: QModelIndex = _NO_PARENT) -> int:
-        return 0 if parent.isValid() else len(self.shown)
-
-    def columnCount(self, parent: QModelIndex = _NO_PARENT) -> int:
-        return 0 if parent.isValid() else len(COLUMNS)
-
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
-            return COLUMNS[section]
-        return None
+    def row_total(self) -> int:
+        return len(self.shown)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         if role not in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterProxyModel, Qt
+from qtpy.QtCore import QModelIndex, QObject, QSortFilterProxyModel, Qt
 from qtpy.QtGui import QColor
 
+from napari_medreason._qt.row_model import RowModel
 from napari_medreason.core.template_lint import Finding
 from napari_medreason.core.templates import Template
 
@@ -15,11 +16,12 @@ COLUMNS = ("Template", "Kind", "Scope", "State", "Split", "To look at", "Questio
 TO_LOOK_AT = COLUMNS.index("To look at")
 SYSTEM_NAMES = {"medpos": "MedPos", "mlmr-sd": "MLMR-SD", "u-mrg": "U-MRG"}
 _STATE_COLOURS = {"approved": QColor(80, 170, 90), "rejected": QColor(210, 90, 80)}
-_NO_PARENT = QModelIndex()
 
 
-class TemplateTable(QAbstractTableModel):
+class TemplateTable(RowModel):
     """One row per template, its newest version; findings come later, from the lint in the background."""
+
+    columns = COLUMNS
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -56,18 +58,8 @@ class TemplateTable(QAbstractTableModel):
         found = self._findings.get(template.id)
         return None if found is None else len(found)
 
-    def rowCount(self, parent: QModelIndex = _NO_PARENT) -> int:
-        return 0 if parent.isValid() else len(self._rows)
-
-    def columnCount(self, parent: QModelIndex = _NO_PARENT) -> int:
-        return 0 if parent.isValid() else len(COLUMNS)
-
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
-            return COLUMNS[section]
-        return None
+    def row_total(self) -> int:
+        return len(self._rows)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         template, column = self._rows[index.row()], COLUMNS[index.column()]
