@@ -57,7 +57,8 @@ def _outcome(answer: Answer) -> str:
     status, confidence = _STATUS[answer.grounding.status], answer.grounding.confidence
     if confidence is None or not answer.grounding.present:
         return status
-    return f"{status}, model confidence {100 * confidence:.0f} %"
+    # No model is that sure: 99.6 % is not rounded to all.
+    return f"{status}, model confidence {min(99, round(100 * confidence))} %"
 
 
 def provenance_text(answer: Answer) -> str:

@@ -290,6 +290,14 @@ def test_what_was_drawn_on_another_slice_is_told(parts):
     assert "other slices" in status(view)
 
 
+def test_no_answer_is_told_as_wholly_certain(parts):
+    presenter, _, _, engine, _ = parts
+    presenter.ask("Where?", object(), model="embedded")
+    callbacks(engine.ask)["on_result"](replace(FOUND, confidence=0.9996))
+    (answer,) = presenter.session
+    assert "model confidence 99 %" in answer_words.row_detail(answer)
+
+
 def test_row_and_provenance_speak_of_the_mask_that_is_shown(parts):
     presenter, _, screen, engine, _ = parts
     presenter.ask("Where?", object(), model="embedded")
