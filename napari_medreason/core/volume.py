@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,10 @@ class Volume:
     orientation_known: False when the file does not say how the grid lies in the patient; then
         patient words and letters are withheld.
     calibrated: False for pictures (PNG, JPEG): grey values and pixel size mean nothing.
-    series_uid: DICOM SeriesInstanceUID (0020,000E), empty for other formats.
+    series_uid: DICOM SeriesInstanceUID (0020,000E), empty for other formats; for a segmentation, that of
+        the images it was drawn on.
     warnings: what a user must know before trusting distances or sides; one sentence each.
+    label_names: of a label map, names by value, as far as its file gives them.
     """
 
     voxels: NDArray[np.generic]
@@ -34,6 +37,7 @@ class Volume:
     calibrated: bool = True
     series_uid: str = ""
     warnings: tuple[str, ...] = ()
+    label_names: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.voxels.ndim not in (3, 4):
