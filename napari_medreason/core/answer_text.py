@@ -2,6 +2,7 @@
 
     <think>…</think><answer>{"bbox": [x0, y0, x1, y1], "points_1": [x, y], "points_2": [x, y]}</answer>
 
+Seg-Zero's form is the same; models trained for referring expressions give a box only (`parse_boxes`).
 Numbers are absolute pixels of the image that the model was shown. The box is inclusive: (x0, y0) is
 its first pixel and (x1, y1) its last, unlike the half-open boxes of `core.plane`.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,9 +21,14 @@ from napari_medreason.errors import AnswerFormatError
 
 _KEYS = ("bbox", "points_1", "points_2")
 _TOLERANT_FIELD = re.compile(r"""(["'])(bbox|points_1|points_2)\1\s*:\s*(\[[^\[\]{}]*\])""")
+_NUMBER_LIST = re.compile(r"\[[^\[\]{}]*\]")
 _ACCEPTED = (
     'accepted is <answer>{"bbox": [x0, y0, x1, y1], "points_1": [x, y], "points_2": [x, y]}</answer>; '
     "ask again in other words, or choose another model"
+)
+_ACCEPTED_BOX = (
+    'accepted is <answer>[{"bbox_2d": [x0, y0, x1, y1]}]</answer>; ask again in other words, or choose '
+    "another model"
 )
 
 
@@ -46,14 +52,29 @@ def parse_answer(text: str) -> ParsedAnswer:
     Keys and texts may be in single or double quotes. AnswerFormatError when no block is usable: none
     there, no braces, neither box nor points, or values that are not finite numbers.
     """
+    return _first_usable(text, _fields, _ACCEPTED)
+
+
+def parse_boxes(text: str) -> ParsedAnswer:
+    """Read the first box of an answer block that holds boxes only, whatever their keys and nesting.
+
+    Such as `[{"bbox_2d": [x0, y0, x1, y1], "label": "…"}]`, the form of VLM-R1 and of Qwen2.5-VL's own
+    detection training. AnswerFormatError as for `parse_answer`.
+    """
+    return _first_usable(text, _box_fields, _ACCEPTED_BOX)
+
+
+def _first_usable(text: str, read: Callable[[str], dict[str, Any]], accepted: str) -> ParsedAnswer:
     think, rest, earlier = _split_think(text)
     reason = "no <answer> block"
     for block in (*_blocks(rest), *_blocks(earlier)):
         try:
-            return _checked(think, _fields(block))
+            fields = read(block)
+            parsed = _checked(think, fields)
+            return replace(parsed, notes=(*fields.get("notes", ()), *parsed.notes))
         except ValueError as error:
             reason = str(error)
-    raise AnswerFormatError(f"the model's text has no usable answer ({reason}); {_ACCEPTED}")
+    raise AnswerFormatError(f"the model's text has no usable answer ({reason}); {accepted}")
 
 
 def fit_to_image(parsed: ParsedAnswer, width: int, height: int) -> ParsedAnswer:
@@ -130,6 +151,23 @@ def _fields(block: str) -> dict[str, Any]:
     except (json.JSONDecodeError, RecursionError):
         value = _tolerant_fields(block[start:])
     return {key: value.get(key) for key in _KEYS}
+
+
+def _box_fields(block: str) -> dict[str, Any]:
+    """The first list of four numbers in the block as its box."""
+    boxes = [values for values in map(_number_list, _NUMBER_LIST.findall(block)) if len(values) == 4]
+    if not boxes:
+        raise ValueError("no list of four numbers")
+    several = [f"the model gave {len(boxes)} boxes, of which the first is used"] if len(boxes) > 1 else []
+    return {"bbox": boxes[0], "points_1": None, "points_2": None, "notes": several}
+
+
+def _number_list(text: str) -> list[Any]:
+    try:
+        values = json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError:
+        return []
+    return values if isinstance(values, list) else []
 
 
 def _tolerant_fields(block: str) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import string
 
@@ -5,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_medreason.core.answer_text import ParsedAnswer, fit_to_image, format_answer, parse_answer
+from napari_medreason.core.answer_text import (
+    ParsedAnswer,
+    fit_to_image,
+    format_answer,
+    parse_answer,
+    parse_boxes,
+)
 from napari_medreason.errors import AnswerFormatError
 
 VALID = '<answer>{"bbox": [10, 20, 30, 40], "points_1": [12, 22], "points_2": [28, 38]}</answer>'
@@ -97,6 +104,34 @@ def test_one_of_box_and_points_is_enough_and_the_missing_one_is_noted(text, box,
     assert "gave no" in parsed.notes[0]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"bbox_2d": [10, 20, 30, 40], "label": "left kidney"}',
+        '```json\n[\n\t{"bbox_2d": [10, 20, 30, 40], "label": "it"}\n]\n```',
+        "{'bbox': [10, 20, 30, 40], 'points': [1, 2]}",
+        "[10, 20, 30, 40]",
+        "[[10, 20, 30, 40]]",
+    ],
+)
+def test_answers_that_are_boxes_only(answer):
+    parsed = parse_boxes(f"<think>Round.</think> <answer>{answer}</answer>")
+    assert (parsed.think, parsed.box, parsed.points) == ("Round.", BOX, None)
+    assert parsed.notes == ("the model gave no pair of key points",)
+
+
+def test_the_first_of_several_boxes_is_used_and_that_is_noted():
+    parsed = parse_boxes("<answer>[{'bbox_2d': [30, 40, 10, 20]}, {'bbox_2d': [1, 2, 3, 4]}]</answer>")
+    assert parsed.box == BOX
+    assert "2 boxes" in parsed.notes[0]
+
+
+@pytest.mark.parametrize("answer", ["none", "[]", "[1, 2, 3]", "[NaN, 1, 2, 3]", "[1, 2, true, 3]"])
+def test_boxes_that_are_none_are_refused(answer):
+    with pytest.raises(AnswerFormatError, match="bbox_2d"):
+        parse_boxes(f"<answer>{answer}</answer>")
+
+
 def test_what_reaches_outside_the_image_is_clipped_and_noted():
     fitted = fit_to_image(parse_answer(VALID), 25, 30)
     assert fitted.box == (10.0, 20.0, 24.0, 29.0)
@@ -156,6 +191,8 @@ damaged = st.builds(
 @settings(deadline=None)
 @given(st.one_of(st.text(), st.lists(pieces).map(" ".join), damaged), st.integers(1, 50), st.integers(1, 50))
 def test_any_text_gives_an_answer_in_the_image_or_the_one_fault(text, width, height):
+    with contextlib.suppress(AnswerFormatError):
+        parse_boxes(text)
     try:
         fitted = fit_to_image(parse_answer(text), width, height)
     except AnswerFormatError:
