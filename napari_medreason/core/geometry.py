@@ -56,6 +56,28 @@ def axis_directions(affine: Affine) -> tuple[str, str, str]:
     return letters[0], letters[1], letters[2]
 
 
+def direction_letters(direction_lps: ArrayLike) -> str:
+    """Letters of a direction in the patient: the closest axis, and a second one for a slanting direction.
+
+    A second letter is given where the direction is nearer to the diagonal than to the axis (more than
+    22.5 degrees off), so that slanted planes read like a compass: "L", "LA", "A". Empty for no direction.
+    """
+    direction = np.asarray(direction_lps, dtype=np.float64)
+    length = float(np.linalg.norm(direction))
+    if not np.isfinite(length) or length == 0:
+        return ""
+    cosines = direction / length
+    order = np.argsort(-np.abs(cosines), kind="stable")[:2]
+    letters = [LPS_LETTERS[axis][int(cosines[axis] > 0)] for axis in order]
+    slanting = abs(cosines[order[1]]) > abs(cosines[order[0]]) * np.tan(np.pi / 8)
+    return "".join(letters) if slanting else letters[0]
+
+
+def opposite_letters(letters: str) -> str:
+    """Letters of the opposite direction: "LA" gives "RP"."""
+    return "".join(OPPOSITE[letter] for letter in letters)
+
+
 def is_oblique(affine: Affine, tolerance_degrees: float = 0.5) -> bool:
     """Whether any voxel axis is more than the tolerance away from its closest patient axis."""
     cosines = np.abs(affine[:3, :3]) / np.linalg.norm(affine[:3, :3], axis=0)

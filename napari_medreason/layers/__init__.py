@@ -24,7 +24,7 @@ from napari_medreason.layers.label_maps import (
     label_volume,
     parsed_names,
 )
-from napari_medreason.layers.recognise import LayerLike, in_place, study_of
+from napari_medreason.layers.recognise import LayerLike, in_place, study_of, study_wherever
 from napari_medreason.layers.study import (
     METADATA_KEY,
     DisplayedPlane,
@@ -70,6 +70,7 @@ __all__ = [
     "slice_index",
     "stored_array",
     "study_of",
+    "study_wherever",
     "to_data",
     "to_plane",
 ]

@@ -40,6 +40,19 @@ def study_of(layer: LayerLike) -> StudyRef:
     return _foreign_study(layer)
 
 
+def study_wherever(layer: LayerLike) -> StudyRef:
+    """As `study_of`, for a layer of ours also where it was moved, turned or scaled in the viewer.
+
+    Good for telling directions through the layer's own transform; its voxels lie where the study's do,
+    its place in the viewer does not.
+    """
+    note = layer.metadata.get(METADATA_KEY)
+    claimed = note.get("study") if isinstance(note, Mapping) else None
+    if isinstance(claimed, StudyRef) and is_ours(claimed) and content_of(layer.data) == claimed.content:
+        return claimed
+    return _foreign_study(layer)
+
+
 def _is_unchanged(layer: LayerLike, study: StudyRef) -> bool:
     return in_place(layer, study) and content_of(layer.data) == study.content
 
