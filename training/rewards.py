@@ -247,4 +247,4 @@ def _cosine(first: Sequence[Any], second: Sequence[Any]) -> float:
     """Absolute cosine of the angle between the lines through the pairs."""
     one, other = ((pair[1][0] - pair[0][0], pair[1][1] - pair[0][1]) for pair in (first, second))
     lengths = (math.hypot(*one) + 1e-8) * (math.hypot(*other) + 1e-8)
-    return abs((one[0] * other[0] + one[1] * other[1]) / lengths)
+    return float(abs((one[0] * other[0] + one[1] * other[1]) / lengths))

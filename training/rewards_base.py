@@ -77,7 +77,7 @@ def _pixels(box: Sequence[float]) -> float:
 
 def _is_near(fields: Any, truth: Any) -> bool:
     box, true_box = _box(fields), truth["bbox_2d"]
-    return sum(abs(box[place] - true_box[place]) for place in range(4)) / 4 < MOST_BOX_DISTANCE
+    return bool(sum(abs(box[place] - true_box[place]) for place in range(4)) / 4 < MOST_BOX_DISTANCE)
 
 
 def _points_are_near(fields: Any, truth: Any) -> bool:
@@ -87,7 +87,7 @@ def _points_are_near(fields: Any, truth: Any) -> bool:
         return False
     straight = _distance(pair[0], true_pair[0]) + _distance(pair[1], true_pair[1])
     crossed = _distance(pair[0], true_pair[1]) + _distance(pair[1], true_pair[0])
-    return min(straight, crossed) / 2 < MOST_POINT_DISTANCE
+    return bool(min(straight, crossed) / 2 < MOST_POINT_DISTANCE)
 
 
 def _distance(first: Sequence[float], second: Sequence[float]) -> float:

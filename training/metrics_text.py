@@ -1,0 +1,33 @@
+"""ROUGE of answers, as PRS-Med reports it: F-measure with stemming (Lin, 2004), and position agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TextScores:
+    """F-measures, 0 to 1: of single words, and of the longest common sequence of words."""
+
+    rouge_1: float
+    rouge_l: float
+
+
+def text_scores(found: str, true: str) -> TextScores:
+    """ROUGE of one answer against one reference text; words are stemmed, punctuation is dropped."""
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scores = RougeScorer(["rouge1", "rougeL"], use_stemmer=True).score(true, found)
+    return TextScores(scores["rouge1"].fmeasure, scores["rougeL"].fmeasure)
+
+
+def mean_text_scores(pairs: Sequence[tuple[str, str]]) -> TextScores:
+    """Means over (found, true) texts; ValueError for none."""
+    if not pairs:
+        raise ValueError("there are no texts to average over")
+    scores = [text_scores(found, true) for found, true in pairs]
+    count = len(scores)
+    return TextScores(
+        sum(score.rouge_1 for score in scores) / count, sum(score.rouge_l for score in scores) / count
+    )
