@@ -25,6 +25,10 @@ class ModelUnavailableError(MedReasonError):
     """The model is known, but can't run here: a missing package, weight file or ability."""
 
 
+class NotEnoughMemoryError(ModelUnavailableError):
+    """A model does not fit in the memory that is free."""
+
+
 class WeightsError(ModelUnavailableError):
     """Weights are missing, damaged or made for another model."""
 

@@ -1,54 +1,113 @@
-"""Model folders of the transformers library, loaded from disk alone.
+"""Model folders of the transformers library, loaded from disk alone, where and as small as they fit.
 
 Imported only inside functions, since it needs torch and transformers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from napari_medreason.errors import ModelUnavailableError, WeightsError
+from napari_medreason.errors import ModelUnavailableError, NotEnoughMemoryError, WeightsError
+from napari_medreason.models import fit
+from napari_medreason.models.memory import give_memory_back, is_out_of_memory
+from napari_medreason.models.placing import Placement, pick_device, placed, placement_for, plan_folders
 from napari_medreason.models.weights import weight_files
 
+__all__ = [
+    "Placement",
+    "enough_memory",
+    "kept_modules",
+    "load_model",
+    "load_processor",
+    "pick_device",
+    "placed",
+    "placement_for",
+    "plan_folders",
+    "with_step_down",
+]
+
+Loaded = TypeVar("Loaded")
+
+# It would warn at every layer and token that 8-bit layers compute in 16-bit floats of the other kind.
+logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 # Progress bars would mix with the lines that the command line and the engine write to standard error.
 transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def pick_device(name: str | None) -> torch.device:
-    """The named device, else the first CUDA GPU, else the CPU; ModelUnavailableError when it isn't there."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise ModelUnavailableError(
-            f"device {name!r} is not known to PyTorch; use 'cpu', 'cuda' or 'cuda:1'"
-        ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ModelUnavailableError(f"device {name!r} was asked, but PyTorch sees no CUDA GPU; use 'cpu'")
-    return device
+def load_model(
+    auto_class: Any,
+    folder: Path,
+    *,
+    placement: Placement | None = None,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> Any:
+    """A model in evaluation mode, read from safetensors only; device and dtype do for a plain placement.
 
-
-def load_model(auto_class: Any, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Any:
-    """A model in evaluation mode, read from safetensors only.
-
-    WeightsError when a file is missing or damaged, or when a weight of the architecture is not there
-    (transformers would go on with random numbers).
+    When memory runs out, it is tried once more, one precision smaller; see `with_step_down`. WeightsError
+    when a file is missing or damaged, or when a weight of the architecture is not there (transformers would
+    go on with random numbers).
     """
     weight_files(folder)
+    chosen = placement or Placement(device or torch.device("cpu"), dtype or torch.float32)
+    return with_step_down(lambda place: _load(auto_class, folder, place), chosen, what=folder.name)
+
+
+def with_step_down(load: Callable[[Placement], Loaded], placement: Placement, *, what: str) -> Loaded:
+    """`load(placement)`; when memory runs out, first others' models are closed, then one smaller precision.
+
+    NotEnoughMemoryError when that is not enough either; what was half loaded is gone by then.
+    """
+    while (loaded := _try(load, placement)) is None and fit.host().make_room():
+        pass
+    smaller = fit.step_down(placement.precision, str(placement.device))
+    if loaded is None and smaller is not None:
+        words = (
+            f"{what}: {fit.WORDS[placement.precision]} did not fit, so it is loaded in {fit.WORDS[smaller]}"
+        )
+        fit.host().told(words)
+        loaded = _try(load, Placement.of(placement.device, smaller))
+    if loaded is None:
+        raise NotEnoughMemoryError(
+            f"{what} needs more memory than is free on device '{placement.device}'; close other programs or "
+            "models, choose a smaller model, or use device 'cpu'"
+        )
+    return loaded
+
+
+def _try(load: Callable[[Placement], Loaded], placement: Placement) -> Loaded | None:
+    """What `load` gives, or None when memory ran out; then all that it had taken is given back."""
+    try:
+        return load(placement)
+    except (RuntimeError, MemoryError, WeightsError) as error:
+        if not is_out_of_memory(error):
+            raise
+    give_memory_back()  # after the block: the exception held the frames, and they held the weights
+    return None
+
+
+def _load(auto_class: Any, folder: Path, placement: Placement) -> Any:
+    options: dict[str, Any] = {"dtype": placement.dtype}
+    if placement.device.type != "cpu" or placement.quantisation:
+        options["device_map"] = {"": placement.device}
+    if placement.quantisation:
+        options |= _quantised(auto_class, folder, placement)
     with _readable_faults(folder):
         model, report = auto_class.from_pretrained(
             folder,
-            dtype=dtype,
             output_loading_info=True,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            **options,
         )
     lacking = sorted({*report["missing_keys"], *(str(key[0]) for key in report["mismatched_keys"])})
     if lacking:
@@ -56,8 +115,56 @@ def load_model(auto_class: Any, folder: Path, *, device: torch.device, dtype: to
             f"{folder.name} lacks {len(lacking)} weights of its architecture ({lacking[0]}, …) or has them "
             "in another shape; please install the weights again"
         )
-    with enough_memory(folder.name):
-        return model.to(device).eval()
+    return model.eval()
+
+
+def _quantised(auto_class: Any, folder: Path, placement: Placement) -> dict[str, Any]:
+    """Settings of `from_pretrained` for smaller text layers; none for a network without text layers."""
+    from transformers import BitsAndBytesConfig
+
+    make: Callable[..., Any] = BitsAndBytesConfig
+    skipped = kept_modules(auto_class, folder)
+    if skipped is None:
+        return {}
+    if placement.quantisation == "int8":
+        settings = make(load_in_8bit=True, llm_int8_skip_modules=skipped)
+    else:
+        settings = make(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=placement.dtype,
+            bnb_4bit_use_double_quant=True,
+            llm_int8_skip_modules=skipped,
+        )
+    return {"quantization_config": settings}
+
+
+def kept_modules(auto_class: Any, folder: Path) -> list[str] | None:
+    """Full names of the modules beside the text layers, which stay in 16 bits; None without text layers.
+
+    A name from the middle, such as "visual" for "model.visual", would be passed over silently.
+    """
+    from transformers import AutoConfig
+
+    with _readable_faults(folder), torch.device("meta"):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model = auto_class.from_config(config) if hasattr(auto_class, "from_config") else auto_class(config)
+    decoder = model.get_decoder()
+    path = next((name for name, module in model.named_modules() if module is decoder), "")
+    if not hasattr(decoder, "layers"):
+        return None
+    return [name for name, _ in model.named_modules() if name and _beside(name, path)]
+
+
+def _beside(name: str, path: str) -> bool:
+    """Whether a module is a direct neighbour of the one at `path` or of one of its parents."""
+    parent = name.rpartition(".")[0]
+    on_the_way = path == name or path.startswith(f"{name}.")
+    return (
+        not on_the_way
+        and (parent == "" or path == parent or path.startswith(f"{parent}."))
+        and parent != path
+    )
 
 
 def load_processor(auto_class: Any, folder: Path) -> Any:
@@ -68,11 +175,11 @@ def load_processor(auto_class: Any, folder: Path) -> Any:
 
 @contextmanager
 def enough_memory(what: str) -> Iterator[None]:
-    """Turns a GPU that is full into a ModelUnavailableError."""
+    """Turns a GPU that is full into a NotEnoughMemoryError."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise ModelUnavailableError(
+        raise NotEnoughMemoryError(
             f"{what} needs more GPU memory than is free; close other programs or models, or use device 'cpu'"
         ) from error
 
@@ -86,6 +193,8 @@ def _readable_faults(folder: Path) -> Iterator[None]:
             f"{folder.name} needs a Python package that is not installed ({_first_line(error)}); install it"
         ) from error
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = _first_line(error).replace(str(folder), folder.name)
         raise WeightsError(
             f"{folder.name} can't be loaded ({reason[:200]}); please install the weights again"
