@@ -19,11 +19,17 @@ from napari_medreason.errors import (
 )
 from napari_medreason.models.base import Reasoner, Segmenter
 from napari_medreason.models.picture import letterboxed_picture
-from napari_medreason.models.reasoners.qwen25_vl import QwenReasoner, reasoning_in_plane
+from napari_medreason.models.reasoners.local import LocalReasoner
+from napari_medreason.models.reasoners.proposal import reasoning_in_plane
+from napari_medreason.models.reasoners.qwen25_vl import QWEN25_VL
 from napari_medreason.models.segmenters.sam2 import Sam2Segmenter
 
 LEFT_BOX, RIGHT_BOX = (10, 40, 40, 80), (70, 40, 100, 80)
 QUESTION = "Where is the bright box?"
+
+
+def QwenReasoner(folder, **options):  # noqa: N802 - made as the list of reasoners makes it
+    return LocalReasoner(folder, family=QWEN25_VL, **options)
 
 
 def silent(text):

@@ -10,9 +10,10 @@ from napari_medreason.models.base import Reasoner
 
 @dataclass(frozen=True)
 class ReasonerInfo:
-    """One line of the reasoner list. `create` takes a folder and options.
+    """One line of the reasoner list. `create` takes a folder, or what it connects to, and options.
 
-    model_types: values of `model_type` in a config.json that `create(folder=...)` can load.
+    model_types: values of `model_type` in a config.json that `create(folder)` can load. names: beginnings
+    of catalogue ids and folder names, in lower case, that tell this family from others of its model type.
     """
 
     id: str
@@ -20,3 +21,4 @@ class ReasonerInfo:
     summary: str
     create: Callable[..., Reasoner] = field(repr=False)
     model_types: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()

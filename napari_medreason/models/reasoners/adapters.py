@@ -1,0 +1,103 @@
+"""PEFT adapters on a vision-language model: put on, checked, taken off.
+
+Imported only inside functions, since it needs torch and peft.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from napari_medreason.errors import ModelUnavailableError, WeightsError
+from napari_medreason.models.checkpoints import read_tensors
+from napari_medreason.models.weights import weight_files, weights_sha256
+
+WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
+
+
+def put_on(network: Any, folder: Path) -> tuple[Callable[[], None], str]:
+    """Put a LoRA adapter on a network, in place; gives what takes it off, and its hash.
+
+    WeightsError when the folder holds no adapter, one for another network, or one in another shape; the
+    network is then as it was.
+    """
+    from peft import LoraConfig, PeftModel
+
+    settings = _settings(folder)
+    tensors = read_tensors(folder / WEIGHTS)
+    sha256 = weights_sha256([file for file in weight_files(folder) if file.name == WEIGHTS])
+    try:
+        adapted = PeftModel(network, LoraConfig(**settings))
+    except (ValueError, TypeError) as error:
+        raise WeightsError(
+            f"adapter {folder.name} doesn't fit this model ({_first_line(error)[:120]}); choose the model "
+            "that it was trained on"
+        ) from error
+    try:
+        _fill(adapted, tensors, folder.name)
+    except WeightsError:
+        adapted.unload()
+        raise
+    network.eval()
+    return lambda: _take_off(adapted), sha256
+
+
+def _fill(adapted: Any, tensors: dict[str, Any], name: str) -> None:
+    """Every tensor of the adapter must find its place, and every place its tensor."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    wanted = set(get_peft_model_state_dict(adapted))
+    unknown, lacking = sorted(set(tensors) - wanted), sorted(wanted - set(tensors))
+    if unknown or lacking:
+        kind, keys = ("has no place for", unknown) if unknown else ("wants", lacking)
+        raise WeightsError(
+            f"adapter {name} doesn't fit this model, which {kind} {keys[0]} and {len(keys) - 1} more; "
+            "choose the model that it was trained on"
+        )
+    try:
+        set_peft_model_state_dict(adapted, tensors)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"adapter {name} has weights in another shape than this model; choose the model that it was "
+            "trained on"
+        ) from error
+
+
+def _take_off(adapted: Any) -> None:
+    adapted.unload()
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """The adapter's settings for LoRA, without what is for training or names files."""
+    try:
+        found = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"{folder.name} holds no readable {SETTINGS}; give the folder of an adapter that PEFT has saved"
+        ) from error
+    kind = found.get("peft_type") if isinstance(found, dict) else None
+    if kind != "LORA":
+        raise ModelUnavailableError(
+            f"{folder.name} holds an adapter of type {kind!r}; LORA is accepted, please train or export one"
+        )
+    if not (folder / WEIGHTS).is_file():
+        raise WeightsError(
+            f"{folder.name} holds no {WEIGHTS}; save the adapter again with safe_serialization=True"
+        )
+    kept: tuple[str, ...] = (
+        "r",
+        "lora_alpha",
+        "target_modules",
+        "use_rslora",
+        "use_dora",
+        "rank_pattern",
+        "alpha_pattern",
+    )
+    kept = (*kept, "layers_to_transform", "layers_pattern", "exclude_modules", "bias", "fan_in_fan_out")
+    return {"inference_mode": True, **{key: found[key] for key in kept if key in found}}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

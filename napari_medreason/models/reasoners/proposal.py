@@ -1,0 +1,51 @@
+"""What a model wrote about its square, as Reasoning about the plane."""
+
+from __future__ import annotations
+
+import re
+
+from napari_medreason.core.answer_text import ParsedAnswer
+from napari_medreason.core.plane import Box, Point
+from napari_medreason.core.resample import ModelFrame
+from napari_medreason.errors import AnswerFormatError
+from napari_medreason.models.base import Reasoning
+
+
+def reasoning_in_plane(parsed: ParsedAnswer, frame: ModelFrame) -> Reasoning:
+    """An answer in inclusive pixels of the model's square as Reasoning in the plane.
+
+    AnswerFormatError when the box lies in the black margin beside the plane.
+    """
+    notes = list(parsed.notes)
+    box, points = None, None
+    if parsed.box is not None:
+        x0, y0, x1, y1 = parsed.box
+        box = _cut_box(frame.box_to_plane((x0, y0, x1 + 1, y1 + 1)), frame.plane_shape)
+    if parsed.points is not None:
+        first, second = (frame.point_to_plane(point) for point in parsed.points)
+        points = _into_plane(first, frame.plane_shape), _into_plane(second, frame.plane_shape)
+        if points != (first, second):
+            notes.append("a key point beside the image was moved to its border")
+    return Reasoning(
+        "found", _last_sentence(parsed.think), parsed.think, box=box, points=points, notes=tuple(notes)
+    )
+
+
+def _cut_box(box: Box, shape: tuple[int, int]) -> Box:
+    x0, y0, x1, y1 = max(box[0], 0.0), max(box[1], 0.0), min(box[2], shape[1]), min(box[3], shape[0])
+    if x0 >= x1 or y0 >= y1:
+        raise AnswerFormatError(
+            "the model's box lies beside the image, in the margin that made it square; ask again in "
+            "other words, or choose another model"
+        )
+    return x0, y0, x1, y1
+
+
+def _into_plane(point: Point, shape: tuple[int, int]) -> Point:
+    return min(max(point[0], 0.0), shape[1] - 1.0), min(max(point[1], 0.0), shape[0] - 1.0)
+
+
+def _last_sentence(think: str) -> str:
+    """MedReasoner's reasoning ends by naming what was found (U-MRG, question and answer prompt)."""
+    sentences = [part for part in re.split(r"(?<=[.!?])\s+", think.strip()) if part]
+    return sentences[-1][:300] if sentences else "Here is the region that fits the question."
