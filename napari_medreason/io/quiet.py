@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import warnings
 
-_MODULES = r"(pydicom|nibabel|PIL)(\.|$)"
+_MODULES = r"(pydicom|highdicom|nibabel|PIL)(\.|$)"
 
 
 def quiet_libraries() -> None:
-    """Ignore warnings that come from pydicom, nibabel and Pillow, from now on and in every thread.
+    """Ignore warnings that come from pydicom, highdicom, nibabel and Pillow, from now on and in every thread.
 
     A filter of its own and no `warnings.catch_warnings`: that one works on all threads together and
     would also swallow our warnings to the user while a study is read elsewhere.
