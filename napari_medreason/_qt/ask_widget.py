@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QVBoxLayout
 
 from napari_medreason import models
-from napari_medreason._qt import engine_bridge, notify, settings
+from napari_medreason._qt import canvas_letters, engine_bridge, notify, settings
 from napari_medreason._qt.ask_presenter import AskPresenter
 from napari_medreason._qt.ask_view import AskView
 from napari_medreason._qt.docked import Docked
@@ -47,6 +47,7 @@ class AskWidget(Docked):
             segmenters=frozenset(models.segmenters()),
         )
         self.opener = StudyOpener(napari_viewer, self)
+        canvas_letters.attach(napari_viewer, self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
@@ -131,6 +132,7 @@ class AskWidget(Docked):
         self.opener.close()
         self.presenter.close()
         self.viewer_layers.close()
+        canvas_letters.release(self._viewer, self)
         if self._shares_engine:
             engine_bridge.release()
 

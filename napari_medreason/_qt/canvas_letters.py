@@ -48,7 +48,7 @@ _letters: WeakKeyDictionary[Any, CanvasLetters] = WeakKeyDictionary()
 
 
 def attach(viewer: Viewer, owner: object) -> CanvasLetters:
-    """The letters of a viewer, shown at least until `owner` is released."""
+    """The letters of a viewer, shown until every owner is released: docks, or layers while they are there."""
     model = _bare(viewer)
     found = _letters.get(model)
     if found is None:
@@ -106,6 +106,8 @@ class CanvasLetters:
             if event.type == "data":
                 self._known = None
             self._refresh()
+        if event.type == "removed":
+            release(self._viewer, event.value)
 
     def _refresh(self, event: Any = None) -> None:
         if getattr(event, "type", "") == "order":

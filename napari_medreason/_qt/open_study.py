@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QInputDialog, QProgressDia
 from superqt.utils import FunctionWorker
 
 from napari_medreason import io, layers
-from napari_medreason._qt import notify
+from napari_medreason._qt import canvas_letters, notify
 from napari_medreason.io import SeriesInfo
 
 FILE_FILTER = "Studies (*.dcm *.nii *.nii.gz *.zip *.png *.jpg *.jpeg);;All files (*)"
@@ -117,7 +117,9 @@ class StudyOpener(QObject):
     def _add(self, layer_and_warnings: tuple[layers.LayerDataTuple, tuple[str, ...]]) -> None:
         entry, warnings = layer_and_warnings
         self._finish()
-        self._viewer.add_layer(Layer.create(*entry))
+        layer = Layer.create(*entry)
+        self._viewer.add_layer(layer)
+        canvas_letters.attach(self._viewer, layer)
         if warnings:
             notify.warn(" ".join(warnings))
 

@@ -1,4 +1,4 @@
-"""Which side of the patient lies at each edge of the canvas, and where the shown slice lies; no napari here."""
+"""Which side of the patient lies at each edge of the canvas, and where the slice lies; no napari here."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def canvas_sides(
 
 
 def slice_caption(study: StudyRef, displayed: DisplayedPlane) -> str:
-    """One line: plane, slice number, place in the patient in mm, frame; the reason where sides are unknown."""
+    """Plane, slice number, frame and place in mm on two lines; the reason where sides are unknown."""
     last = _slice_count(study, displayed) - 1
     frame = "" if displayed.frame is None else f"  frame {displayed.frame}"
     if study.layer_ndim < 3:
@@ -81,7 +81,7 @@ def slice_caption(study: StudyRef, displayed: DisplayedPlane) -> str:
 
 
 def _place(study: StudyRef, displayed: DisplayedPlane, affine: Affine) -> str:
-    """The patient coordinate of the slice's centre along the axis that it is cut across, such as "S 12.5 mm"."""
+    """The patient coordinate of the slice's centre along the axis it is cut across: "S 12.5 mm"."""
     voxel_axis, patient_axis = _cut_axes(displayed, affine)
     centre_ijk = (np.array(study.shape_kji[::-1]) - 1) / 2
     centre_ijk[voxel_axis] = displayed.index

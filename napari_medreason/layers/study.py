@@ -28,6 +28,8 @@ from napari_medreason.errors import QuestionError
 
 LayerDataTuple = tuple[Any, dict[str, Any], str]
 METADATA_KEY = "medreason"
+CHECKS_KEY = "checks"
+"""Where the metadata of an image layer keeps the check list that was made when it was read."""
 AXIS_LABELS = ("inferior", "posterior", "left")
 STORED_AXIS_LABELS = ("k", "j", "i")
 

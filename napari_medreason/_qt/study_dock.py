@@ -1,0 +1,158 @@
+"""The Study dock: the geometry card of an image, how it is viewed, its window, and its export."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.layers import Image
+from napari.viewer import Viewer
+from qtpy.QtCore import QSize
+from qtpy.QtWidgets import QVBoxLayout
+
+from napari_medreason import layers
+from napari_medreason._qt import canvas_letters, canvas_settings, notify, viewer_dims
+from napari_medreason._qt.docked import Docked
+from napari_medreason._qt.study_view import StudyView
+from napari_medreason._qt.window_drag import WindowDrag, show_window
+from napari_medreason.core.plane import AXES, Axis
+from napari_medreason.core.volume import CT_WINDOWS, Window
+from napari_medreason.core.window_presets import preset_names, preset_window
+from napari_medreason.errors import MedReasonError
+from napari_medreason.layers.card import study_card, study_checks
+
+_WIDTH = 360
+
+
+class StudyWidget(Docked):
+    """What is known of the image's geometry, and how it is shown."""
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self._images: list[Image] = []
+        self._heard: Image | None = None
+        self.view = StudyView(self)
+        self.letters = canvas_letters.attach(napari_viewer, self)
+        self.drag = WindowDrag(napari_viewer, lambda: self.image)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view)
+        self.view.set_view(letters=canvas_settings.letters_shown(), convention=canvas_settings.convention())
+        self._connect()
+        self._refresh_images()
+
+    def _connect(self) -> None:
+        view = self.view
+        view.image_chosen.connect(self._show_image)
+        view.plane_wanted.connect(self._show_plane)
+        view.letters_switched.connect(self._switch_letters)
+        view.convention_chosen.connect(self._choose_convention)
+        view.preset_chosen.connect(self._choose_preset)
+        view.window_edited.connect(self._edit_window)
+        view.drag_switched.connect(self.drag.switch)
+        for emitter, heard in self._viewer_connections():
+            emitter.connect(heard)
+
+    def _viewer_connections(self) -> tuple[tuple[Any, Any], ...]:
+        events = self._viewer.layers.events
+        return (
+            (events.inserted, self._refresh_images),
+            (events.removed, self._refresh_images),
+            (events.renamed, self._refresh_images),
+            (self._viewer.layers.selection.events.active, self._follow_selection),
+        )
+
+    @property
+    def image(self) -> Image | None:
+        """The image that the dock is about."""
+        row = self.view.image_choice.currentIndex()
+        return self._images[row] if 0 <= row < len(self._images) else None
+
+    def _refresh_images(self, _event: object = None) -> None:
+        former, active = self.image, self._viewer.layers.selection.active
+        self._images = [
+            layer for layer in reversed(self._viewer.layers) if isinstance(layer, Image) and not layer.rgb
+        ]
+        wanted = next((layer for layer in (former, active) if layer in self._images), None)
+        row = self._images.index(wanted) if wanted is not None else 0
+        self.view.set_images([layer.name for layer in self._images], row if self._images else -1)
+        self._show_image()
+
+    def _follow_selection(self, _event: object = None) -> None:
+        active = self._viewer.layers.selection.active
+        if active in self._images and active != self.image:
+            self.view.image_choice.setCurrentIndex(self._images.index(active))
+            self._show_image()
+
+    def _show_image(self, _row: int = -1) -> None:
+        image = self.image
+        self._listen_to(image)
+        self.view.set_usable(image is not None)
+        if image is None:
+            self.view.set_card((), ())
+            self.view.set_presets(())
+            return
+        study = layers.study_wherever(image)
+        self.view.set_card(study_card(study, image.data), study_checks(study, image.metadata))
+        self.view.set_presets(preset_names(study.modality, calibrated=study.calibrated))
+        self._show_limits()
+
+    def _listen_to(self, image: Image | None) -> None:
+        """Follow the contrast limits of one image, also where napari's own slider moves them."""
+        if self._heard is not None:
+            self._heard.events.contrast_limits.disconnect(self._show_limits)
+        self._heard = image
+        if image is not None:
+            image.events.contrast_limits.connect(self._show_limits)
+
+    def _show_limits(self, _event: object = None) -> None:
+        image = self.image
+        if image is None:
+            return
+        low, high = (float(value) for value in image.contrast_limits)
+        study = layers.study_wherever(image)
+        fixed = CT_WINDOWS if study.modality == "CT" and study.calibrated else {}
+        preset = next((name for name, window in fixed.items() if window == Window(low, high)), "")
+        self.view.set_window((low + high) / 2, high - low, preset)
+
+    def _show_plane(self, axis: Axis) -> None:
+        image = self.image
+        if image is not None and image.ndim > 2:
+            point = viewer_dims.point_data(self._viewer, image)
+            world = viewer_dims.point_world(self._viewer, image, point)
+            dims, fixed = self._viewer.dims, image.ndim - 3 + AXES.index(axis)
+            viewer_dims.show_slice(self._viewer, axis, world, layer_ndim=image.ndim)
+            lead = dims.ndim - image.ndim
+            others = [other for other in range(dims.ndim) if other != lead + fixed]
+            dims.order = (*others[:-2], lead + fixed, *others[-2:])
+
+    def _switch_letters(self, shown: bool) -> None:
+        canvas_settings.show_letters(shown)
+        self.letters.settings_changed()
+
+    def _choose_convention(self, name: str) -> None:
+        canvas_settings.choose_convention(name)
+        self.letters.settings_changed()
+
+    def _choose_preset(self, name: str) -> None:
+        if self.image is not None:
+            try:
+                show_window(self.image, preset_window(name, np.asarray(self.image.data)))
+            except MedReasonError as error:
+                notify.report(error)
+
+    def _edit_window(self, centre: float, width: float) -> None:
+        if self.image is not None:
+            show_window(self.image, Window(centre - width / 2, centre + width / 2))
+
+    def sizeHint(self) -> QSize:
+        return QSize(_WIDTH, super().sizeHint().height())
+
+    def take_apart(self) -> None:
+        """Disconnect from the viewer; letters go unless another dock needs them."""
+        for emitter, heard in self._viewer_connections():
+            emitter.disconnect(heard)
+        self._listen_to(None)
+        self.drag.close()
+        canvas_letters.release(self._viewer, self)
