@@ -59,11 +59,22 @@ def answer_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = "a file has this name" if folder.is_file() else error.strerror or type(error).__name__
-        raise ExportError(
-            f"{folder.name} can't be used as the folder for the answer: {reason}; name another folder"
-        ) from error
+        raise _no_folder(folder, error.strerror or type(error).__name__) from error
     return folder
+
+
+def check_answer_folder(folder: Path) -> None:
+    """ExportError when a file has the folder's name: said before the work, and without making anything."""
+    if folder.exists() and not folder.is_dir():
+        raise _no_folder(folder, "a file has this name")
+
+
+def _no_folder(folder: Path, reason: str) -> ExportError:
+    if folder.is_file():
+        reason = "a file has this name"
+    return ExportError(
+        f"{folder.name} can't be used as the folder for the answer: {reason}; name another folder"
+    )
 
 
 def write_answer(folder: Path, volume: Volume, plane: Plane, grounding: Grounding) -> dict[str, Any]:

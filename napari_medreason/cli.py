@@ -98,6 +98,8 @@ def ask(
     model_id = model or models.default()
     models.info(model_id)
     checked_text(question)
+    if out is not None:
+        asking.check_answer_folder(out)
     place = asking.Place(plane.value, slice_index, frame, window)
     volume = io.read(image, series=series, progress=_progress_to_stderr("reading"))
     grounding, cut = asking.ask_volume(volume, question, place, model=model_id, on_text=_ignore)
