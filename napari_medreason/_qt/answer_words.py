@@ -22,8 +22,9 @@ _STATUS = {
 
 
 def stage_words(stage: str) -> str:
-    """A stage of the engine as words for the status line."""
-    return STAGES.get(stage, stage.capitalize())
+    """A stage of the engine as words for the status line; what follows a colon is for the user already."""
+    word, _, more = stage.partition(": ")
+    return STAGES.get(word, word.capitalize()) + (f" ({more})" if more else "")
 
 
 def answer_text(answer: Answer) -> str:

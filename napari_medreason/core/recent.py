@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
@@ -47,6 +47,10 @@ class Recent(Generic[Value]):
         """Forget all values."""
         for key in list(self._values):
             self.drop(key)
+
+    def __iter__(self) -> Iterator[Value]:
+        """The values, from the oldest to the most recent; a copy, so that some may be dropped meanwhile."""
+        return iter(list(self._values.values()))
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._values

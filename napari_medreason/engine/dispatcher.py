@@ -17,9 +17,9 @@ from napari_medreason.engine.fields import Fields
 from napari_medreason.engine.frames import Map, pack_frame
 from napari_medreason.engine.process import EngineProcess
 from napari_medreason.engine.protocol import (
-    PATIENT_STAGES,
     PROTOCOL_VERSION,
     UNKNOWN_PLANE,
+    is_patient,
     map_to_error,
     plane_hash,
 )
@@ -150,7 +150,7 @@ class Dispatcher:
 
     def _note_sign(self, call_id: int, kind: str, value: object) -> None:
         self._last_sign = time.monotonic()
-        if kind == "progress" and isinstance(value, dict) and value.get("stage") in PATIENT_STAGES:
+        if kind == "progress" and isinstance(value, dict) and is_patient(value.get("stage")):
             self._patient_with = call_id
         elif call_id == self._patient_with:
             self._patient_with, self._ready_since = None, self._last_sign
@@ -179,7 +179,7 @@ class Dispatcher:
         elif kind == "progress":
             with Fields(value, "progress") as fields:
                 stage, fraction = fields.text("stage"), fields.maybe("fraction", fields.number)
-            call.begun = call.begun or stage not in PATIENT_STAGES
+            call.begun = call.begun or not is_patient(stage)
             deliver(call.on_progress, stage, fraction)
         else:
             raise EngineError(f"the engine sent the reply {kind!r:.40}, which this viewer does not know")

@@ -14,6 +14,7 @@ import numpy as np
 from napari_medreason.core.grounding import Grounding, Seconds
 from napari_medreason.core.plane import Plane
 from napari_medreason.engine.fields import Fields
+from napari_medreason.engine.loaded import LoadedSegmenter, Told
 from napari_medreason.engine.protocol import (
     Prompt,
     Segmented,
@@ -23,7 +24,7 @@ from napari_medreason.engine.protocol import (
     take_prompt,
     take_question,
 )
-from napari_medreason.engine.shelf import LoadedSegmenter, Shelf
+from napari_medreason.engine.shelf import Shelf
 from napari_medreason.engine.values import grounding_to_map, map_to_plane
 from napari_medreason.errors import CancelledError, EngineError
 from napari_medreason.models.base import Segmenter, prepare
@@ -47,7 +48,7 @@ class Request:
             raise CancelledError("the request was cancelled")
 
     def progress(self, stage: str) -> None:
-        """Say what happens now."""
+        """Say what happens now; words for the user may follow the stage after a colon."""
         self.reply("progress", {"stage": stage, "fraction": None})
 
 
@@ -75,8 +76,8 @@ class Methods:
     def _load(self, request: Request, fields: Fields) -> object:
         model_id, options = fields.text("model"), fields.map("options")
         plane = fields.maybe("plane", lambda field: self._shelf.plane(fields.text(field)))
-        with _loading(request, at_once=not self._shelf.holds_model(model_id, options)):
-            model, seconds = self._shelf.model(model_id, options)
+        with _loading(request, at_once=not self._shelf.holds_model(model_id, options)) as told:
+            model, seconds = self._shelf.model(model_id, options, told=told)
             if plane is not None:
                 seconds += prepare(model, plane)
         return {"seconds": seconds}
@@ -95,17 +96,23 @@ class Methods:
     def _ask(self, request: Request, fields: Fields) -> object:
         model_id, plane = fields.text("model"), self._shelf.plane(fields.text("plane"))
         question = take_question(fields, plane)
-        with _loading(request, at_once=not self._shelf.holds_model(model_id)):
-            model, seconds = self._shelf.model(model_id)
+        with _loading(request, at_once=not self._shelf.holds_model(model_id)) as told:
+            model, seconds = self._shelf.model(model_id, told=told)
             seconds += prepare(model, plane)
         request.progress("reasoning")
+        heard = threading.Event()
 
         def on_text(text: str) -> None:
             request.check()
+            heard.set()
             request.reply("text", str(text))
 
-        grounding = model.ask(question, on_text=on_text, cancelled=request.cancelled.is_set)
-        return grounding_to_map(_with_load_seconds(grounding, seconds))
+        grounding = self._shelf.with_room(
+            model_id,
+            lambda: model.ask(question, on_text=on_text, cancelled=request.cancelled.is_set),
+            repeatable=lambda: not heard.is_set(),
+        )
+        return grounding_to_map(_completed(grounding, seconds, self._shelf.notes(model_id)))
 
     def _segment(self, request: Request, fields: Fields) -> object:
         segmenter_id, key = fields.text("segmenter"), fields.text("plane")
@@ -130,26 +137,36 @@ class Methods:
         self, request: Request, segmenter_id: str, plane: Plane
     ) -> tuple[LoadedSegmenter, float]:
         """A segmenter that has loaded what the plane needs, and the seconds that this took now."""
-        with _loading(request, at_once=not self._shelf.holds_segmenter(segmenter_id)):
-            loaded = self._shelf.segmenter(segmenter_id)
+        with _loading(request, at_once=not self._shelf.holds_segmenter(segmenter_id)) as told:
+            loaded = self._shelf.segmenter(segmenter_id, told=told)
             return loaded, loaded.load_seconds + prepare(loaded.segmenter, plane)
 
 
 @contextlib.contextmanager
-def _loading(request: Request, *, at_once: bool) -> Iterator[None]:
-    """Report the stage "loading" every half second until the block ends; also at once if it will be long."""
-    ended = threading.Event()
-    if at_once:
-        request.progress("loading")
+def _loading(request: Request, *, at_once: bool) -> Iterator[Told]:
+    """Report the stage "loading" every half second until the block ends; also at once if it will be long.
+
+    The block gets a function for words about the loading; the last ones stay in the reports.
+    """
+    ended, words = threading.Event(), [""]
+
+    def report() -> None:
+        request.progress(f"loading: {words[0]}" if words[0] else "loading")
+
+    def told(latest: str) -> None:
+        words[0] = latest
+        report()
 
     def beat() -> None:
         while not ended.wait(_BEAT_SECONDS):
-            request.progress("loading")
+            report()
 
+    if at_once:
+        report()
     thread = threading.Thread(target=beat, name="loading", daemon=True)
     thread.start()
     try:
-        yield
+        yield told
     finally:
         ended.set()
         thread.join()
@@ -163,8 +180,10 @@ def _best_mask(segmenter: Segmenter, embedding: Any, prompt: Prompt) -> tuple[An
     return scored.best, float(np.asarray(scored.scores)[0])
 
 
-def _with_load_seconds(grounding: Grounding, seconds: float) -> Grounding:
-    """Add what loading took here, unless the model counted it itself."""
-    times = grounding.provenance.seconds
-    times = replace(times, load=max(times.load, seconds))
-    return replace(grounding, provenance=replace(grounding.provenance, seconds=times))
+def _completed(grounding: Grounding, seconds: float, notes: tuple[str, ...]) -> Grounding:
+    """Add what loading took here, unless the model counted it itself, and how the model was made to fit."""
+    provenance = grounding.provenance
+    times = replace(provenance.seconds, load=max(provenance.seconds.load, seconds))
+    return replace(
+        grounding, provenance=replace(provenance, seconds=times, notes=(*provenance.notes, *notes))
+    )

@@ -33,6 +33,12 @@ INTERNAL = "internal"
 PATIENT_STAGES = ("loading", "downloading", "embedding")
 """Stages of a request in which an engine may take longer to notice that it was cancelled."""
 
+
+def is_patient(stage: object) -> bool:
+    """Whether a stage, with or without words after a colon, is one of PATIENT_STAGES."""
+    return isinstance(stage, str) and stage.partition(":")[0] in PATIENT_STAGES
+
+
 _ERROR_CLASSES: dict[str, type[Exception]] = {
     name: value
     for name, value in vars(errors).items()

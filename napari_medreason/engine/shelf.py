@@ -10,6 +10,7 @@ from typing import Any
 from napari_medreason.core.plane import Plane
 from napari_medreason.core.recent import Recent
 from napari_medreason.engine.frames import Map
+from napari_medreason.engine.loaded import Loaded, LoadedSegmenter, Told, make_loaded, with_room
 from napari_medreason.engine.protocol import UnknownPlaneError
 from napari_medreason.errors import ModelUnavailableError
 from napari_medreason.models.base import GroundingModel, ModelInfo, Segmenter
@@ -37,29 +38,21 @@ def installed_registry() -> Registry:
     return Registry(models.available, models.create, models.segmenters, models.create_segmenter)
 
 
-@dataclass(frozen=True, eq=False)
-class LoadedSegmenter:
-    """A segmenter, how to embed a plane for it, and the seconds that loading took now."""
-
-    segmenter: Segmenter
-    embed: Callable[[Plane], Any]
-    load_seconds: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class _Loaded:
-    id: str
-    model: Any
-    options: Map
+def _ignore(_words: str) -> None:
+    """For callers that tell nobody."""
 
 
 class Shelf:
-    """Loads models when they are first needed and keeps the last few."""
+    """Loads models when they are first needed and keeps the last few; closes others to make room.
+
+    A model that was closed for others loads again with the options it had, until it is unloaded.
+    """
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self._models: Recent[_Loaded] = Recent(MODELS_KEPT, self._close)
-        self._segmenters: Recent[_Loaded] = Recent(MODELS_KEPT, self._close)
+        self._options: dict[str, Map] = {}
+        self._models: Recent[Loaded] = Recent(MODELS_KEPT, self._close)
+        self._segmenters: Recent[Loaded] = Recent(MODELS_KEPT, self._close)
         self._planes: Recent[Plane] = Recent(PLANES_KEPT)
         self._embeddings: Recent[Any] = Recent(EMBEDDINGS_KEPT)
 
@@ -74,35 +67,56 @@ class Shelf:
             raise UnknownPlaneError(f"no plane with the hash {key:.64} is known; send the plane first")
         return plane
 
-    def model(self, model_id: str, options: Map | None = None) -> tuple[GroundingModel, float]:
-        """A model and the seconds that loading took now; None as options keeps it as it is loaded."""
+    def model(
+        self, model_id: str, options: Map | None = None, *, told: Told = _ignore
+    ) -> tuple[GroundingModel, float]:
+        """A model and the seconds that loading took now; None as options keeps it as it is, or was, loaded.
+
+        told: hears the plan of what fits and what is closed for it. When loading fails, what was loaded
+        under this id before stays.
+        """
         held = self._models.get(model_id)
         if held is not None and options in (None, held.options):
+            held.used = time.monotonic()
             return held.model, 0.0
-        self._models.drop(model_id)
-        if model_id in self.registry.available():
+        wanted = self._options.get(model_id, {}) if options is None else options
+        if held is None and model_id in self.registry.available():
             self._models.make_room()  # before the next one is made: a GPU may not hold one more
         started = time.perf_counter()
-        model = self.registry.create(model_id, **(options or {}))
-        self._models.put(model_id, _Loaded(model_id, model, options or {}))
-        return model, time.perf_counter() - started
+        made = self._make(model_id, wanted, lambda: self.registry.create(model_id, **wanted), told)
+        self._models.drop(model_id)
+        self._models.put(model_id, made)
+        self._options[model_id] = wanted
+        return made.model, time.perf_counter() - started
 
-    def segmenter(self, segmenter_id: str) -> LoadedSegmenter:
+    def notes(self, model_id: str) -> tuple[str, ...]:
+        """What was told while this model was loaded: how it was made to fit."""
+        held = self._models.get(model_id)
+        return () if held is None else held.notes
+
+    def with_room(self, model_id: str, work: Callable[[], Any], *, repeatable: Callable[[], bool]) -> Any:
+        """Let a loaded model work; if memory runs out, again with others closed if `repeatable` says so."""
+        return with_room(
+            work, what=model_id, make_room=lambda: repeatable() and bool(self._make_room(keep=model_id))
+        )
+
+    def segmenter(self, segmenter_id: str, *, told: Told = _ignore) -> LoadedSegmenter:
         """A segmenter by its own id or by that of a model that has one; where both exist, the model's.
 
         UnknownModelError (from the registry) when nothing has this id, ModelUnavailableError when
         the model has no segmenter.
         """
         if (held := self._segmenters.get(segmenter_id)) is not None:
+            held.used = time.monotonic()
             return LoadedSegmenter(held.model, held.model.embed)
         separate = segmenter_id in set(self.registry.segmenters())
         if separate and not self._is_model(segmenter_id):
-            return self._separate_segmenter(segmenter_id)
-        model, seconds = self.model(segmenter_id)
+            return self._separate_segmenter(segmenter_id, told)
+        model, seconds = self.model(segmenter_id, told=told)
         if (own := _segmenter_of(model)) is not None:
             return replace(own, load_seconds=seconds)
         if separate:
-            return self._separate_segmenter(segmenter_id)
+            return self._separate_segmenter(segmenter_id, told)
         raise ModelUnavailableError(
             f"model {segmenter_id!r} draws no masks from prompts; use one of "
             f"{', '.join(sorted(self.registry.segmenters()))}"
@@ -111,12 +125,28 @@ class Shelf:
     def _is_model(self, model_id: str) -> bool:
         return model_id in self._models or model_id in self.registry.available()
 
-    def _separate_segmenter(self, segmenter_id: str) -> LoadedSegmenter:
+    def _separate_segmenter(self, segmenter_id: str, told: Told) -> LoadedSegmenter:
         self._segmenters.make_room()
         started = time.perf_counter()
-        segmenter = self.registry.create_segmenter(segmenter_id)
-        self._segmenters.put(segmenter_id, _Loaded(segmenter_id, segmenter, {}))
-        return LoadedSegmenter(segmenter, segmenter.embed, time.perf_counter() - started)
+        made = self._make(segmenter_id, {}, lambda: self.registry.create_segmenter(segmenter_id), told)
+        self._segmenters.put(segmenter_id, made)
+        return LoadedSegmenter(made.model, made.model.embed, time.perf_counter() - started)
+
+    def _make(self, name: str, options: Map, create: Callable[[], Any], told: Told) -> Loaded:
+        def room(planned_only: bool) -> str:
+            return self._make_room(planned_only=planned_only)
+
+        return make_loaded(name, options, create, make_room=room, told=told)
+
+    def _make_room(self, *, planned_only: bool = False, keep: str = "") -> str:
+        """Close the model used longest ago and give its id; "" when there is none."""
+        held = [(one, kept) for kept in (self._models, self._segmenters) for one in kept]
+        closable = [pair for pair in held if pair[0].id != keep and (pair[0].planned or not planned_only)]
+        if not closable:
+            return ""
+        oldest, kept = min(closable, key=lambda pair: pair[0].used)
+        kept.drop(oldest.id)
+        return oldest.id
 
     def embedding(self, segmenter_id: str, plane_key: str) -> Any | None:
         """The embedding that was kept for this segmenter and plane, or None."""
@@ -139,11 +169,12 @@ class Shelf:
         return held is not None and _segmenter_of(held.model) is not None
 
     def unload(self, model_id: str) -> None:
-        """Close the model and the segmenter with this id and give their memory back."""
+        """Close the model and the segmenter with this id, give their memory back and forget the options."""
+        self._options.pop(model_id, None)
         self._models.drop(model_id)
         self._segmenters.drop(model_id)
 
-    def _close(self, loaded: _Loaded) -> None:
+    def _close(self, loaded: Loaded) -> None:
         self._embeddings.clear()  # they may belong to this model
         close = getattr(loaded.model, "close", None)
         if close is not None:

@@ -20,6 +20,7 @@ from napari_medreason.engine.server import serve
 from napari_medreason.engine.shelf import Registry
 from napari_medreason.errors import CancelledError, UnknownModelError, WeightsError
 from napari_medreason.models.base import ModelInfo, ScoredMasks
+from napari_medreason.models.fit import FitPlan, host
 
 LOG = Path(sys.argv[1]) if len(sys.argv) > 1 else None
 
@@ -144,6 +145,13 @@ def slow_to_load() -> Fake:
     return Fake("slow-load")
 
 
+def planned() -> Fake:
+    host().planned(
+        FitPlan("cpu", (), 7 * 10**9, 11 * 10**9, True, 0, "planned in 4-bit: needs 7 GB of 11 GB")
+    )
+    return Fake("planned")
+
+
 def info(model_id: str, create) -> ModelInfo:
     return ModelInfo(model_id, model_id.title(), "none", "For tests.", "BSD-3-Clause", create)
 
@@ -155,6 +163,7 @@ MODELS = {
     "slow-load": info("slow-load", slow_to_load),
     "slow-prepare": info("slow-prepare", SlowToPrepare),
     "both": info("both", lambda: Fake("both")),
+    "planned": info("planned", planned),
 }
 
 

@@ -338,6 +338,7 @@ def test_the_model_list_names_models_and_segmenters(viewer, listener):
         "slow-load",
         "slow-prepare",
         "both",
+        "planned",
     ]
     assert offered.models[0].licence == "BSD-3-Clause"
     assert offered.segmenters == ("threshold", "both")
@@ -351,6 +352,14 @@ def test_only_the_last_two_models_stay_and_the_others_are_closed(viewer, plane):
     assert viewer.logged("create other") == 1
     lines = viewer.log.read_text(encoding="utf-8").splitlines()
     assert lines.index("close fake") < lines.index("create third"), "room is made first"
+
+
+def test_how_a_model_was_made_to_fit_is_heard_while_it_loads_and_kept_with_its_answers(viewer, plane):
+    heard = viewer.ask("where?", plane, model="planned")
+    words = "planned in 4-bit: needs 7 GB of 11 GB"
+    assert words in heard.wait().provenance.notes
+    assert f"loading: {words}" in heard.stages
+    assert words in viewer.ask("where?", plane, model="planned").wait().provenance.notes
 
 
 def test_an_unknown_model_drives_no_loaded_one_out(viewer, plane):
