@@ -25,7 +25,11 @@ class Volume:
     calibrated: False for pictures (PNG, JPEG): grey values and pixel size mean nothing.
     series_uid: DICOM SeriesInstanceUID (0020,000E), empty for other formats; for a segmentation, that of
         the images it was drawn on.
-    warnings: what a user must know before trusting distances or sides; one sentence each.
+    warnings: what a user must know before trusting distances or sides; one sentence each, of a kind
+        where it is a `cautions.Caution`.
+    slices_checked: the file gives a place for each image, and these were compared with each other.
+    slice_positions: (k, 3) LPS mm, centre of the first voxel of each slice, where slices do not lie as
+        the affine says (unevenly spaced, or shifted); None where they do. `regrid.regridded` uses it.
     label_names: of a label map, names by value, as far as its file gives them.
     """
 
@@ -38,6 +42,8 @@ class Volume:
     series_uid: str = ""
     warnings: tuple[str, ...] = ()
     label_names: Mapping[int, str] = field(default_factory=dict)
+    slices_checked: bool = False
+    slice_positions: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.voxels.ndim not in (3, 4):

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_medreason.core.cautions import Caution
 from napari_medreason.core.volume import Volume
 from napari_medreason.errors import UnreadableImageError
 from napari_medreason.io.base import Format, ReadOptions, SeriesInfo
-from napari_medreason.io.dicom_grid import Grid
+from napari_medreason.io.dicom_grid import INDISTINCT, Grid, copies_caution
 from napari_medreason.io.dicom_headers import SUFFIXES, looks_like_dicom
 from napari_medreason.io.dicom_lazy import decode_lazily
 from napari_medreason.io.dicom_pixels import decode, value_warnings, values_calibrated
-from napari_medreason.io.dicom_series import Scan, Stack, left_out_warnings, scan, sibling_warnings
+from napari_medreason.io.dicom_series import Scan, Stack, scan, scan_warnings, sibling_warnings
 from napari_medreason.io.modality import guess_modality
 
 
@@ -55,13 +56,16 @@ def _opened(
     found = scan(path, options)
     stack = _chosen(found, options.series)
     grid, info = stack.grid, stack.info
-    first = grid.frames[0][0]
-    voxels = decoded(grid, options)
-    warnings = (*grid.warnings, *value_warnings(grid), *left_out_warnings(found.left_out))
+    uid = grid.frames[0][0].series.uid
+    # Copies show only in their values, so these are needed now.
+    voxels, doubts = _without_equal_frames(
+        decode(grid, options) if grid.indistinct else decoded(grid, options), grid
+    )
+    warnings = (*grid.warnings, *doubts, *value_warnings(grid), *scan_warnings(found, stack))
     if not options.series and len(found.stacks) > 1:
         warnings += (_others(found, stack),)
     if path.is_file():
-        warnings += sibling_warnings(path, first.series.uid)
+        warnings += sibling_warnings(path, uid)
     volume = Volume(
         voxels=voxels,
         affine=grid.affine,
@@ -69,10 +73,23 @@ def _opened(
         name=f"{info.modality} series {info.number}" if info.number is not None else info.modality,
         orientation_known=grid.orientation_known,
         calibrated=_calibrated(grid),
-        series_uid=info.uid if first.series.uid else "",
+        series_uid=info.uid if uid else "",
         warnings=warnings,
+        slices_checked=grid.orientation_known,
+        slice_positions=grid.slice_positions,
     )
     return guess_modality(volume)
+
+
+def _without_equal_frames(
+    voxels: NDArray[np.generic], grid: Grid
+) -> tuple[NDArray[np.generic], tuple[Caution, ...]]:
+    """One frame where headers do not tell the frames apart and their values do not either."""
+    if not grid.indistinct:
+        return voxels, ()
+    if all(np.array_equal(voxels[0], frame) for frame in voxels[1:]):
+        return voxels[0].copy(), (copies_caution((len(grid.frames) - 1) * len(grid.frames[0])),)
+    return voxels, (INDISTINCT,)
 
 
 def _chosen(found: Scan, series: str) -> Stack:
@@ -87,10 +104,13 @@ def _chosen(found: Scan, series: str) -> Stack:
     )
 
 
-def _others(found: Scan, stack: Stack) -> str:
+def _others(found: Scan, stack: Stack) -> Caution:
     count = len(found.stacks) - 1
     rest = "another series is" if count == 1 else f"{count} other series are"
-    return f"The largest series is shown ({stack.info.slice_count} slices); {rest} there to choose from."
+    return Caution(
+        f"The largest series is shown ({stack.info.slice_count} slices); {rest} there to choose from.",
+        "other",
+    )
 
 
 FORMAT = Format("DICOM", SUFFIXES, can_read, read, list_series, read_lazily=read_lazily)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,14 +13,24 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from napari_medreason.io.base import first_bytes, has_suffix
-from napari_medreason.io.dicom_values import DAMAGED, FrameAttributes, first_item, whole_number, words
+from napari_medreason.io.dicom_mosaic import Mosaic, is_mosaic, read_mosaic
+from napari_medreason.io.dicom_values import (
+    DAMAGED,
+    FrameAttributes,
+    first_item,
+    tag_of,
+    value_of,
+    whole_number,
+    words,
+)
 
 NO_IMAGE = "DICOM without an image, such as a report, a plan or a DICOMDIR"
 SUFFIXES = (".dcm", ".dicom", ".ima")
 _OTHER_MARKS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"PK\x03\x04", b"\x1f\x8b")
 """First bytes of PNG, JPEG, zip and gzip."""
 
-_TAGS: Final[tuple[str, ...]] = (
+_KEYWORDS: Final[tuple[str, ...]] = (
+    *("PatientID", "PatientName"),
     *("SOPClassUID", "SOPInstanceUID", "InstanceNumber", "ImageType", "ComplexImageComponent"),
     *("SeriesInstanceUID", "Modality", "SeriesNumber", "SeriesDescription"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
@@ -27,11 +38,21 @@ _TAGS: Final[tuple[str, ...]] = (
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
     *("SliceThickness", "SpacingBetweenSlices"),
-    *("EchoTime", "DiffusionBValue", "TemporalPositionIdentifier", "AcquisitionTime"),
+    *("EchoTime", "DiffusionBValue", "TemporalPositionIdentifier"),
+    *("AcquisitionNumber", "TriggerTime", "AcquisitionTime", "ContentTime"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
+_PRIVATE_B_VALUES: Final = ((0x0019100C, "SIEMENS"), (0x20011003, "Philips"), (0x00431039, "GEMS"))
+"""b-values of classic images, and how the creator of the private block (element 0010) begins."""
+_GE_SHIFT = 1_000_000_000
+"""GE adds this to some b-values (0043,1039)."""
+_TAGS: Final = [
+    *map(tag_of, (*_KEYWORDS, *(tag for tag, _ in _PRIVATE_B_VALUES), 0x00190010, 0x20010010, 0x00430010))
+]
 
-_NO_IMAGES = {"SEG": "segmentation", "RTDOSE": "radiotherapy dose", "SM": "microscopy slide"}
+SEGMENTATION = "segmentation"
+_NO_IMAGES = {"SEG": SEGMENTATION, "RTDOSE": "radiotherapy dose", "SM": "microscopy slide"}
+_TIMES = ("AcquisitionNumber", "TriggerTime", "AcquisitionTime", "ContentTime")
 _DIRECTION_TOLERANCE = 0.02
 _MAX_FRAMES = 100_000
 _COMPONENTS = {"MAGNITUDE": "M", "PHASE": "P", "REAL": "R", "IMAGINARY": "I"}
@@ -55,7 +76,8 @@ class StoredPixels:
 
     inverted: Photometric Interpretation (0028,0004) is MONOCHROME1. look_up_table: the real values
     come from a Modality LUT (0028,3000), not from slope and intercept. rescaled: the header gives slope
-    or intercept. transfer_syntax: (0002,0010), "" where the file has no meta information.
+    or intercept. transfer_syntax: (0002,0010), "" where the file has no meta information. shape: (rows,
+    columns) as stored, also for a mosaic. offset: where in the file the element of the pixel data begins.
     """
 
     bits_stored: int
@@ -66,17 +88,22 @@ class StoredPixels:
     look_up_table: bool = False
     rescaled: bool = True
     transfer_syntax: str = ""
+    bits_allocated: int = 16
+    shape: tuple[int, int] = (0, 0)
+    offset: int = 0
 
 
 @dataclass(frozen=True)
 class FrameHeader:
-    """One image of a series.
+    """One image of a series, or one tile of a mosaic.
 
     shape: (rows, columns). position_lps: centre of the first pixel, (0020,0032). orientation: row
     direction then column direction, (0020,0037). pixel_spacing: (between rows, between columns) in mm,
     (0028,0030). slice_distance: (0018,0088) or else (0018,0050). kind: words of the Image Type that
     tell pictures of one series apart, and the Stack ID (0020,9056). repeat: what stays the same all
-    over one frame of a 4D study. order: sorts the repeats at one position.
+    over one frame of a 4D study. order: sorts the repeats at one position. number: Instance Number
+    (0020,0013). patient: a digest of Patient ID (0010,0020), or of the name where there is no ID, to tell
+    patients apart and nothing else. tile: (row, column) of its first pixel in a mosaic.
     """
 
     path: Path
@@ -93,6 +120,9 @@ class FrameHeader:
     kind: tuple[str, ...]
     repeat: tuple[float, ...]
     order: tuple[float, ...]
+    number: float = 0.0
+    patient: bytes = b""
+    tile: tuple[int, int] | None = None
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -106,9 +136,10 @@ def looks_like_dicom(path: Path) -> bool:
 def read_frames(path: Path) -> tuple[FrameHeader, ...] | str:
     """The frames of one file, or what it holds instead, as words for a message ("damaged file")."""
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
-        reason = _no_image_reason(header)
-        return reason or _frames(path, header)
+        with path.open("rb") as file:
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_TAGS)
+            offset = file.tell()
+        return _no_image_reason(header) or _images(path, header, offset)
     except DAMAGED:
         return "damaged file"
 
@@ -124,29 +155,41 @@ def series_of(path: Path) -> str:
 
 def _no_image_reason(header: Dataset) -> str:
     """Why the file holds no grey image, "" when it does."""
-    if "SOPClassUID" not in header and "Rows" not in header:
+    if value_of(header, "SOPClassUID") is None and "Rows" not in header:
         return "not a DICOM file"
     if "Rows" not in header or "Columns" not in header:
         return NO_IMAGE
-    if (modality := str(header.get("Modality", ""))) in _NO_IMAGES:
+    if (modality := str(value_of(header, "Modality", ""))) in _NO_IMAGES:
         return _NO_IMAGES[modality]
-    photometric = str(header.get("PhotometricInterpretation", "MONOCHROME2"))
-    if int(header.get("SamplesPerPixel") or 1) != 1 or not photometric.startswith("MONOCHROME"):
+    photometric = str(value_of(header, "PhotometricInterpretation", "MONOCHROME2"))
+    if int(value_of(header, "SamplesPerPixel") or 1) != 1 or not photometric.startswith("MONOCHROME"):
         return "colour image"
-    if int(header.get("BitsAllocated") or 16) == 1:
+    if int(value_of(header, "BitsAllocated") or 16) == 1:
         return "one-bit image"
-    if "MOSAIC" in words(header.get("ImageType")):
-        return "Siemens mosaic, slices tiled into one image: export single slices or enhanced DICOM"
     return ""
 
 
-def _frames(path: Path, header: Dataset) -> tuple[FrameHeader, ...]:
-    series = SeriesHeader(
-        uid=str(header.get("SeriesInstanceUID", "")),
-        modality=str(header.get("Modality", "")),
-        number=whole_number(header, "SeriesNumber"),
-        description=str(header.get("SeriesDescription", "")),
-    )
+def _images(path: Path, header: Dataset, offset: int) -> tuple[FrameHeader, ...] | str:
+    frames = _frames(path, header, offset)
+    if not is_mosaic(header):
+        return frames
+    mosaic = read_mosaic(path)
+    if isinstance(mosaic, str):
+        return mosaic
+    return tuple(tile for frame in frames for tile in _tiles(frame, mosaic))
+
+
+def _tiles(image: FrameHeader, mosaic: Mosaic) -> Iterator[FrameHeader]:
+    """The slices of a mosaic, each with its own place."""
+    shape = mosaic.tile_shape(image.shape)
+    for number, place in enumerate(mosaic.tile_places(shape)):
+        position = mosaic.position(
+            number, image.shape, image.position_lps, image.orientation, image.pixel_spacing
+        )
+        yield replace(image, shape=shape, tile=place, position_lps=position, slice_distance=mosaic.distance)
+
+
+def _frames(path: Path, header: Dataset, offset: int) -> tuple[FrameHeader, ...]:
     shared = first_item(header, "SharedFunctionalGroupsSequence")
     per_frame: Sequence[Any] = header.get("PerFrameFunctionalGroupsSequence") or ()
     count = whole_number(header, "NumberOfFrames") or 1
@@ -155,53 +198,110 @@ def _frames(path: Path, header: Dataset) -> tuple[FrameHeader, ...]:
     if count > 1 and not per_frame:
         # One position for many frames says nothing about where each of them lies.
         header.pop("ImagePositionPatient", None)
+    common = _FileHeader(path, _series(header), _patient(header), offset)
     return tuple(
-        _frame(path, n, series, FrameAttributes(header, shared, per_frame[n] if per_frame else None))
+        _frame(common, n, FrameAttributes(header, shared, per_frame[n] if per_frame else None))
         for n in range(count)
     )
 
 
-def _frame(path: Path, index: int, series: SeriesHeader, groups: FrameAttributes) -> FrameHeader:
+@dataclass(frozen=True)
+class _FileHeader:
+    """What all frames of a file share."""
+
+    path: Path
+    series: SeriesHeader
+    patient: bytes
+    offset: int
+
+
+def _series(header: Dataset) -> SeriesHeader:
+    return SeriesHeader(
+        uid=str(value_of(header, "SeriesInstanceUID", "")),
+        modality=str(value_of(header, "Modality", "")),
+        number=whole_number(header, "SeriesNumber"),
+        description=str(value_of(header, "SeriesDescription", "")),
+    )
+
+
+def _patient(header: Dataset) -> bytes:
+    # not by value_of, which remembers values
+    name = str(header.get("PatientID") or header.get("PatientName") or "").strip()
+    return hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=16).digest() if name else b""
+
+
+def _frame(common: _FileHeader, index: int, groups: FrameAttributes) -> FrameHeader:
     spacing, at_detector = _pixel_spacing(groups)
     header = groups.file
     temporal = groups.number("FrameContentSequence", "TemporalPositionIndex")
     if temporal is None:
         temporal = groups.number("", "TemporalPositionIdentifier")
     echo = groups.number("MREchoSequence", "EffectiveEchoTime") or groups.number("", "EchoTime") or 0.0
-    diffusion = groups.number("MRDiffusionSequence", "DiffusionBValue") or 0.0
     instance = float(whole_number(header, "InstanceNumber") or 0)
-    time = groups.number("", "AcquisitionTime") or 0.0
+    times = [groups.number("", keyword) or 0.0 for keyword in _TIMES]
     return FrameHeader(
-        path=path,
+        path=common.path,
         frame_index=index,
-        instance_uid=str(header.get("SOPInstanceUID", "")),
-        series=series,
-        shape=(int(header.Rows), int(header.Columns)),
-        pixels=_stored_pixels(groups),
+        instance_uid=str(value_of(header, "SOPInstanceUID", "")),
+        series=common.series,
+        shape=_stored_shape(header),
+        pixels=_stored_pixels(groups, common.offset),
         position_lps=groups.numbers("PlanePositionSequence", "ImagePositionPatient", 3),
         orientation=_orientation(groups),
         pixel_spacing=spacing,
         at_detector=at_detector,
         slice_distance=_slice_distance(groups),
         kind=_kind(groups),
-        repeat=(echo, temporal or 0.0, diffusion),
-        order=(echo, temporal or 0.0, instance, float(index), time),
+        repeat=(echo, temporal or 0.0, _b_value(groups)),
+        order=(echo, temporal or 0.0, instance, float(index), *times),
+        number=instance,
+        patient=common.patient,
     )
 
 
-def _stored_pixels(groups: FrameAttributes) -> StoredPixels:
+def _b_value(groups: FrameAttributes) -> float:
+    """Diffusion weighting in s/mm2: the standard's (0018,9087), else that of the manufacturer, else 0."""
+    stated = groups.number("MRDiffusionSequence", "DiffusionBValue")
+    if stated is not None:
+        return stated
+    for tag, creator in _PRIVATE_B_VALUES:
+        element = groups.file.get(tag)
+        if element is None or not _is_made_by(groups.file, tag, creator):
+            continue
+        try:
+            value = element.value
+            first = value if isinstance(value, str | int | float) else value[0]
+            return float(first) % _GE_SHIFT
+        except (TypeError, ValueError, LookupError, OverflowError):
+            return 0.0
+    return 0.0
+
+
+def _is_made_by(header: Dataset, tag: int, creator: str) -> bool:
+    found = header.get((tag >> 16 << 16) + 0x10)
+    return found is not None and str(found.value).startswith(creator)
+
+
+def _stored_pixels(groups: FrameAttributes, offset: int) -> StoredPixels:
     header, group = groups.file, "PixelValueTransformationSequence"
     slope, intercept = groups.number(group, "RescaleSlope"), groups.number(group, "RescaleIntercept")
     return StoredPixels(
-        bits_stored=int(header.get("BitsStored") or header.get("BitsAllocated") or 16),
-        signed=bool(header.get("PixelRepresentation", 0)),
-        inverted=str(header.get("PhotometricInterpretation", "")) == "MONOCHROME1",
+        bits_stored=int(value_of(header, "BitsStored") or value_of(header, "BitsAllocated") or 16),
+        signed=bool(value_of(header, "PixelRepresentation", 0)),
+        inverted=str(value_of(header, "PhotometricInterpretation", "")) == "MONOCHROME1",
         slope=slope or 1.0,
         intercept=intercept or 0.0,
-        look_up_table=bool(header.get("ModalityLUTSequence")),
+        look_up_table=first_item(header, "ModalityLUTSequence") is not None,
         rescaled=slope is not None or intercept is not None,
         transfer_syntax=_transfer_syntax(header),
+        bits_allocated=int(value_of(header, "BitsAllocated") or 16),
+        shape=_stored_shape(header),
+        offset=offset,
     )
+
+
+def _stored_shape(header: Dataset) -> tuple[int, int]:
+    return int(value_of(header, "Rows")), int(value_of(header, "Columns"))
 
 
 def _transfer_syntax(header: Dataset) -> str:
@@ -242,7 +342,7 @@ def _kind(groups: FrameAttributes) -> tuple[str, ...]:
     frame_type = groups.find("MRImageFrameTypeSequence", "FrameType")
     if frame_type is None:
         frame_type = groups.find("CTImageFrameTypeSequence", "FrameType")
-    found = set(words(frame_type or groups.file.get("ImageType"))[2:]) & _KINDS
+    found = set(words(frame_type or value_of(groups.file, "ImageType"))[2:]) & _KINDS
     component = _COMPONENTS.get(str(groups.find("MRImageFrameTypeSequence", "ComplexImageComponent")))
     if component is not None:
         found = (found - set(_COMPONENTS.values())) | {component}

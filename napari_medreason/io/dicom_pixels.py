@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
@@ -13,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_medreason.core.cautions import Caution
 from napari_medreason.errors import UnreadableImageError
 from napari_medreason.io.base import ReadOptions, allocate
 from napari_medreason.io.dicom_decoders import (
@@ -24,6 +27,7 @@ from napari_medreason.io.dicom_decoders import (
 )
 from napari_medreason.io.dicom_grid import Grid
 from napari_medreason.io.dicom_headers import FrameHeader, StoredPixels
+from napari_medreason.io.dicom_plain import plain_frames
 from napari_medreason.io.dicom_process import DecoderProcesses
 from napari_medreason.io.dicom_values import DAMAGED
 
@@ -35,16 +39,21 @@ _INT16 = np.iinfo(np.int16)
 _KEEPS_VALUES = ("CT", "PT")
 """Modalities whose values are physical: MONOCHROME1 then only says how to show them."""
 
-INVERTED = (
-    "The images are stored with high values as black (MONOCHROME1); values were inverted, so bright is high."
+INVERTED = Caution(
+    "The images are stored with high values as black (MONOCHROME1); values were inverted, so bright is high.",
+    "values",
 )
-SHOWN_INVERTED = (
-    "The images ask to be shown with high values as black (MONOCHROME1); the calibrated values are unchanged."
+SHOWN_INVERTED = Caution(
+    "The images ask to be shown with high values as black (MONOCHROME1); calibrated values are unchanged.",
+    "values",
 )
-NOT_HOUNSFIELD = "These CT images give no rescale to Hounsfield units; grey values are not calibrated."
-LOOK_UP_TABLE = (
+NOT_HOUNSFIELD = Caution(
+    "These CT images give no rescale to Hounsfield units; grey values are not calibrated.", "values"
+)
+LOOK_UP_TABLE = Caution(
     "The images come with a look-up table for their values (Modality LUT), which is not applied; "
-    "grey values are not calibrated."
+    "grey values are not calibrated.",
+    "values",
 )
 
 
@@ -91,7 +100,7 @@ def decode(grid: Grid, options: ReadOptions) -> NDArray[np.generic]:
     raise UnreadableImageError(f"{first.path.name} holds values that can't be kept as float32")
 
 
-def value_warnings(grid: Grid) -> tuple[str, ...]:
+def value_warnings(grid: Grid) -> tuple[Caution, ...]:
     """What a user must know about the grey values."""
     images = [image for frame in grid.frames for image in frame]
     found = []
@@ -164,7 +173,7 @@ def tasks_of(grid: Grid, *, frames_per_task: int = _FRAMES_PER_TASK) -> list[Tas
             by_file[image.path].append((image, (n, k)))
     tasks: list[Task] = []
     for path, entries in by_file.items():
-        entries.sort(key=lambda entry: entry[0].frame_index)
+        entries.sort(key=lambda entry: (entry[0].frame_index, entry[1]))
         pixels = entries[0][0].pixels
         whole = decodes_whole_file(pixels.transfer_syntax, pixels.bits_stored)
         size = len(entries) if whole else frames_per_task
@@ -177,22 +186,14 @@ def decode_task(task: Task, values: Target, processes: DecoderProcesses, stop: E
 
     Ends early once `stop` is set. Raises UnreadableImageError, and DoesNotFitError for int16.
     """
-    first = task.frames[0][0]
-    compressed = needs_process(first.pixels.transfer_syntax)
     try:
-        stored_images = (processes.stored_frames if compressed else stored_frames)(
-            first.path,
-            [image.frame_index for image, _ in task.frames],
-            transfer_syntax=first.pixels.transfer_syntax,
-            bits_stored=first.pixels.bits_stored,
-        )
-        for image, place in task.frames:
-            if stop.is_set():
-                return
+        stored_images = _stored(task, processes)
+        for _, group in groupby(task.frames, key=lambda entry: entry[0].frame_index):
             stored = next(stored_images)
-            if stored.shape != image.shape:
-                raise PixelFaultError("its pixel data is not of the size that its header says")
-            values[place] = _real(stored, image, values.dtype)
+            for image, place in group:
+                if stop.is_set():
+                    return
+                values[place] = _real(_part(stored, image), image, values.dtype)
     except (PixelFaultError, *DAMAGED, StopIteration) as error:
         raise UnreadableImageError(
             f"the image {task.path.name} can't be decoded: {fault(error)}; "
@@ -200,25 +201,69 @@ def decode_task(task: Task, values: Target, processes: DecoderProcesses, stop: E
         ) from error
 
 
+def _stored(task: Task, processes: DecoderProcesses) -> Iterator[NDArray[Any]]:
+    """Stored values of each frame of the task, once where its images are tiles of one frame."""
+    path, pixels = task.path, task.frames[0][0].pixels
+    wanted = list(dict.fromkeys(image.frame_index for image, _ in task.frames))
+    compressed = needs_process(pixels.transfer_syntax)
+    if not compressed and (plain := plain_frames(path, wanted, pixels)) is not None:
+        return plain
+    read = processes.stored_frames if compressed else stored_frames
+    return read(path, wanted, transfer_syntax=pixels.transfer_syntax, bits_stored=pixels.bits_stored)
+
+
+def _part(stored: NDArray[Any], image: FrameHeader) -> NDArray[Any]:
+    """The image itself, or its tile of a mosaic."""
+    if image.tile is not None and stored.ndim == 2:
+        row, column = image.tile
+        stored = stored[row : row + image.shape[0], column : column + image.shape[1]]
+    if stored.shape != image.shape:
+        raise PixelFaultError("its pixel data is not of the size that its header says")
+    return stored
+
+
 def _real(stored: NDArray[Any], image: FrameHeader, dtype: np.dtype[Any]) -> NDArray[Any]:
     pixels = image.pixels
     if dtype == np.int16:
-        if stored.dtype.kind == "f":
-            raise DoesNotFitError
-        whole = _upright(stored.astype(np.int64), image) * int(pixels.slope) + int(pixels.intercept)
-        if whole.min() < _INT16.min or whole.max() > _INT16.max:
-            raise DoesNotFitError
-        return whole.astype(np.int16)
+        return _whole(stored, image)
     real = _upright(stored.astype(np.float64), image) * pixels.slope + pixels.intercept
     return np.asarray(real.astype(np.float32))
 
 
+def _whole(stored: NDArray[Any], image: FrameHeader) -> NDArray[np.int16]:
+    """As int16; DoesNotFitError unless every value is a whole number that fits.
+
+    Once the extremes fit, arithmetic modulo 2**16 gives every other value exactly.
+    """
+    if stored.dtype.kind == "f":
+        raise DoesNotFitError
+    slope, intercept = int(image.pixels.slope), int(image.pixels.intercept)
+    for extreme in (stored.min(), stored.max()):
+        value = int(_upright(np.array(int(extreme)), image)) * slope + intercept
+        if not _INT16.min <= value <= _INT16.max:
+            raise DoesNotFitError
+    whole = stored.astype(np.int16)
+    if _is_turned(image):
+        np.subtract(_wrapped(_sum_of_extremes(image.pixels)), whole, out=whole)
+    if slope != 1:
+        np.multiply(whole, _wrapped(slope), out=whole)
+    if intercept:
+        np.add(whole, _wrapped(intercept), out=whole)
+    return whole
+
+
+def _wrapped(value: int) -> np.int16:
+    """A whole number modulo 2**16."""
+    return np.int16((value + 2**15) % 2**16 - 2**15)
+
+
 def _upright(stored: NDArray[Any], image: FrameHeader) -> NDArray[Any]:
     """Stored values with bright as high: MONOCHROME1 is turned over within the stored range."""
-    pixels = image.pixels
-    if not pixels.inverted or image.series.modality in _KEEPS_VALUES:
-        return stored
-    return np.asarray(_sum_of_extremes(pixels) - stored)
+    return np.asarray(_sum_of_extremes(image.pixels) - stored) if _is_turned(image) else stored
+
+
+def _is_turned(image: FrameHeader) -> bool:
+    return image.pixels.inverted and image.series.modality not in _KEEPS_VALUES
 
 
 def _sum_of_extremes(pixels: StoredPixels) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from napari_medreason.core.cautions import Caution
 from napari_medreason.errors import UnreadableImageError
 from napari_medreason.io.base import ReadOptions, SeriesInfo, counted
 from napari_medreason.io.dicom_grid import Grid, arrange
@@ -20,7 +21,11 @@ _SCAN_THREADS = 4
 """Headers are small; more than one thread pays on network drives."""
 _MAX_SIBLINGS = 100
 """A viewer waits meanwhile; one of the same series is soon met."""
-MORE_BESIDE = "More of its series lies beside it: open the folder for all."
+MIXED_SERIES = (
+    "The series holds images that make no single grid (localisers, other orientations, sizes or kinds): "
+    "{parts} parts, of which one is shown."
+)
+MORE_BESIDE = Caution("More of its series lies beside it: open the folder for all.", "gaps")
 NO_UID = "no-uid"
 """What images without SeriesInstanceUID (0020,000E) are chosen by."""
 
@@ -105,13 +110,21 @@ def _reasons(left_out: Counter[str]) -> str:
     return ", ".join(f"{what} ({counted(count, 'file', 'files')})" for what, count in left_out.most_common())
 
 
-def left_out_warnings(left_out: Counter[str]) -> tuple[str, ...]:
-    """One sentence about images that were passed over; reports, plans and DICOMDIR go without saying."""
-    images = Counter({what: count for what, count in left_out.items() if what != NO_IMAGE})
-    return (f"Left out: {_reasons(images)}.",) if images else ()
+def scan_warnings(found: Scan, stack: Stack) -> tuple[Caution, ...]:
+    """What was passed over, and whether the series of a stack holds more than one grid.
+
+    Reports, plans and DICOMDIR go without saying.
+    """
+    images = Counter({what: count for what, count in found.left_out.items() if what != NO_IMAGE})
+    said = [Caution(f"Left out: {_reasons(images)}.", "other")] if images else []
+    uid = stack.grid.frames[0][0].series.uid
+    parts = sum(1 for other in found.stacks if other.grid.frames[0][0].series.uid == uid)
+    if uid and parts > 1:
+        said.append(Caution(MIXED_SERIES.format(parts=parts), "mixed"))
+    return tuple(said)
 
 
-def sibling_warnings(path: Path, series_uid: str) -> tuple[str, ...]:
+def sibling_warnings(path: Path, series_uid: str) -> tuple[Caution, ...]:
     """One sentence when a single file was opened and more of its series lies in the same folder."""
     if not series_uid:
         return ()

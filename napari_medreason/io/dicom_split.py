@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_medreason.io.dicom_grid import image_directions
+from napari_medreason.io.dicom_affine import image_directions
 from napari_medreason.io.dicom_headers import FrameHeader
 
 _SAME_DIRECTION = 0.01

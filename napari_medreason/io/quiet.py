@@ -16,6 +16,8 @@ def quiet_libraries() -> None:
     """
     if not any(getattr(module, "pattern", module) == _MODULES for _, _, _, module, _ in warnings.filters):
         warnings.filterwarnings("ignore", module=_MODULES)
+        # told of the module that imports it
+        warnings.filterwarnings("ignore", message="The DICOM readers are highly experimental")
     for name in ("nibabel.global", "pydicom"):
         # their log lines quote header values
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
