@@ -24,7 +24,7 @@ from napari_medreason.io.registry import formats
 _MASK = re.compile(r"(^|[_\-. ])(masks?|msk|seg|segmentations?|labels?|labelmap|dseg|gt)$", re.IGNORECASE)
 """How names of label maps end that lie beside their image."""
 _IMG = re.compile(r"\.img(?=(\.gz)?$)", re.IGNORECASE)
-_OTHERS = ("DICOM", "PNG or JPEG picture")
+_OTHERS = ("DICOM", "DICOM segmentation", "PNG or JPEG picture")
 """Formats whose files are not taken one by one: found by folder, and left out."""
 _BIDS_SUBJECT = re.compile(r"sub-[0-9A-Za-z]+")
 _PLAIN = b"medreason"

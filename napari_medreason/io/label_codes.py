@@ -86,7 +86,8 @@ def _code(value: int, number: int, name: str) -> LabelCode:
 
 
 def _category(structure: Structure) -> Code:
-    return _CATEGORIES.get(structure.super_category, codes.SCT.AnatomicalStructure)
+    category: Code = _CATEGORIES.get(structure.super_category, codes.SCT.AnatomicalStructure)
+    return category
 
 
 def _colour(value: int) -> tuple[int, int, int]:

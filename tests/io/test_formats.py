@@ -18,9 +18,12 @@ from napari_medreason.errors import ExportError, UnreadableImageError
 
 def test_built_in_formats_are_found():
     found = {entry.name: entry for entry in io.formats()}
-    assert set(found) == {"DICOM", "NIfTI", "PNG or JPEG picture", "zip archive"}
+    assert set(found) == {
+        *("DICOM", "DICOM segmentation", "MGH", "MetaImage", "NIfTI", "NRRD"),
+        *("PNG or JPEG picture", "zip archive"),
+    }
     assert ".nii.gz" in found["NIfTI"].suffixes
-    assert [name for name, entry in found.items() if entry.write] == ["NIfTI"]
+    assert [name for name, entry in found.items() if entry.write] == ["NIfTI", "NRRD"]
 
 
 def test_importing_io_loads_no_reader_and_no_viewer():
@@ -151,7 +154,7 @@ def test_formats_of_other_packages_are_found_and_broken_ones_left_out(monkeypatc
     registry.formats.cache_clear()
     try:
         assert [entry.name for entry in io.formats()].count("PNG or JPEG picture") == 2
-        assert len(io.formats()) == 5
+        assert len(io.formats()) == 9
         assert "gone" in caplog.text
         assert "odd" in caplog.text
     finally:
