@@ -13,7 +13,8 @@ class ReasonerInfo:
     """One line of the reasoner list. `create` takes a folder, or what it connects to, and options.
 
     model_types: values of `model_type` in a config.json that `create(folder)` can load. names: beginnings
-    of catalogue ids and folder names, in lower case, that tell this family from others of its model type.
+    of catalogue ids and folder names, in lower case, that tell this family from others of its model type;
+    by_name_only: nothing else does.
     """
 
     id: str
@@ -22,3 +23,4 @@ class ReasonerInfo:
     create: Callable[..., Reasoner] = field(repr=False)
     model_types: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    by_name_only: bool = False

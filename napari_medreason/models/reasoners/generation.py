@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,7 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     LogitsProcessorList,
-    StoppingCriteria,
     StoppingCriteriaList,
-    TextStreamer,
 )
 
 from napari_medreason.errors import CancelledError
@@ -32,12 +29,15 @@ from napari_medreason.models.base import Cancelled, OnText
 from napari_medreason.models.fit import Precision
 from napari_medreason.models.loading import enough_memory, load_model, load_processor, placement_for
 from napari_medreason.models.reasoners.answer_slots import AnswerSlots
+from napari_medreason.models.reasoners.listening import (
+    CANCEL_SECONDS,
+    CallbackStreamer,
+    CancelWatch,
+    StopWhenCancelled,
+)
 from napari_medreason.models.reasoners.prefix_cache import Prefix, PrefixCache
 from napari_medreason.models.reasoners.prompt_text import AskedPrompt
 from napari_medreason.models.reasoners.slot_logits import SlotLogits
-
-CANCEL_SECONDS = 0.05
-"""How often `cancelled` is asked while a token is made; the first one, with the picture, may take long."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,13 @@ class Writing:
 
 @dataclass(frozen=True)
 class Written:
-    """text: without control words. changed: tokens that the answer's form did not leave to the model."""
+    """text: without control words. cut: it ended for its length alone.
+
+    changed: tokens that the answer's form did not leave to the model, None when it was not forced.
+    """
 
     text: str
+    cut: bool = False
     changed: int | None = None
 
 
@@ -81,7 +85,7 @@ class VisionLanguageModel:
         self.network = load_model(AutoModelForImageTextToText, folder, placement=placement)
         self.prefixes = PrefixCache()
         self._lock = threading.Lock()
-        self._watch = _Watch(self.network)
+        self._watch = CancelWatch(self.network)
 
     def write(
         self,
@@ -105,13 +109,15 @@ class VisionLanguageModel:
                 max_new_tokens=writing.max_new_tokens,
                 **_greedy(writing),
                 logits_processor=LogitsProcessorList([forced] if forced else []),
-                streamer=_CallbackStreamer(self._tokenizer, on_text),
-                stopping_criteria=StoppingCriteriaList([_StopWhenCancelled(cancelled)]),
+                streamer=CallbackStreamer(self._tokenizer, on_text),
+                stopping_criteria=StoppingCriteriaList([StopWhenCancelled(cancelled)]),
             )
         if cancelled():
             raise CancelledError
-        text = self._tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        return Written(str(text), forced.changed if forced else None)
+        new = tokens[0, inputs["input_ids"].shape[1] :].tolist()
+        cut = len(new) == writing.max_new_tokens and new[-1] not in self._ends
+        text = str(self._tokenizer.decode(new, skip_special_tokens=True))
+        return Written(text, cut, forced.changed if forced else None)
 
     @contextmanager
     def changing(self) -> Iterator[Any]:
@@ -191,9 +197,13 @@ class VisionLanguageModel:
     def _slot_logits(self, writing: Writing, prompt_length: int) -> SlotLogits | None:
         if writing.slots is None:
             return None
+        return SlotLogits(writing.slots(self._tokenizer, self._ends), prompt_length)
+
+    @property
+    def _ends(self) -> list[int]:
+        """Ids of the tokens that end a text."""
         end = self.network.generation_config.eos_token_id
-        ends = [end] if isinstance(end, int) else list(end or [self._tokenizer.eos_token_id])
-        return SlotLogits(writing.slots(self._tokenizer, ends), prompt_length)
+        return [end] if isinstance(end, int) else list(end or [self._tokenizer.eos_token_id])
 
     def _plain(self, text: str) -> str:
         """Without the tokenizer's control words: typed into a question they would break the prompt."""
@@ -210,52 +220,3 @@ def _greedy(writing: Writing) -> dict[str, Any]:
 
 def _digest(picture: NDArray[np.uint8]) -> tuple[tuple[int, ...], bytes]:
     return picture.shape, blake2b(np.ascontiguousarray(picture).data, digest_size=16).digest()
-
-
-class _Watch:
-    """Asks between the layers of a network whether to stop, so that a picture on a CPU can be cancelled."""
-
-    def __init__(self, network: Any) -> None:
-        self._cancelled: Cancelled | None = None
-        self._asked = 0.0
-        for module in network.modules():
-            if isinstance(module, torch.nn.ModuleList):
-                for layer in module:
-                    layer.register_forward_pre_hook(self._before_layer)
-
-    @contextmanager
-    def listening(self, cancelled: Cancelled) -> Iterator[None]:
-        self._cancelled, self._asked = cancelled, monotonic()
-        try:
-            yield
-        finally:
-            self._cancelled = None
-
-    def _before_layer(self, *_: Any) -> None:
-        if self._cancelled is None or monotonic() - self._asked < CANCEL_SECONDS:
-            return
-        self._asked = monotonic()
-        if self._cancelled():
-            raise CancelledError
-
-
-class _CallbackStreamer(TextStreamer):
-    """Hands whole words on as they are made."""
-
-    def __init__(self, tokenizer: Any, on_text: OnText) -> None:
-        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self._on_text = on_text
-
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        if text:
-            self._on_text(text)
-
-
-class _StopWhenCancelled(StoppingCriteria):
-    """Asked by `generate` after every token."""
-
-    def __init__(self, cancelled: Cancelled) -> None:
-        self._cancelled = cancelled
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        return torch.full((input_ids.shape[0],), self._cancelled(), dtype=torch.bool, device=input_ids.device)

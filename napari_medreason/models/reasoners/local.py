@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from napari_medreason.core.answer_text import fit_to_image
 from napari_medreason.core.question import Question
 from napari_medreason.core.resample import ModelFrame
 from napari_medreason.errors import ModelUnavailableError
@@ -27,12 +26,11 @@ from napari_medreason.models.reasoners.coordinates import (
     checked_coordinates,
     example,
     in_words,
-    to_pixels,
     unit,
 )
 from napari_medreason.models.reasoners.forms import SQUARE_SIZE, Family
 from napari_medreason.models.reasoners.prompt_text import Prompt, read_prompt
-from napari_medreason.models.reasoners.proposal import reasoning_in_plane
+from napari_medreason.models.reasoners.proposal import read_text
 from napari_medreason.models.weights import combined_sha256, weight_files, weights_sha256
 
 
@@ -112,9 +110,10 @@ class LocalReasoner:
             on_text=on_text,
             cancelled=cancelled,
         )
-        size = self._options.square_size
-        parsed = to_pixels(self._family.form.parse(written.text), self._coordinates, size)
-        reasoning = reasoning_in_plane(fit_to_image(parsed, size, size), frame)
+        cut_at = self._options.max_new_tokens if written.cut else None
+        reasoning = read_text(
+            written.text, frame, form=self._family.form, coordinates=self._coordinates, cut_at=cut_at
+        )
         if written.changed is None:
             return reasoning
         note = (

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import re
 
-from napari_medreason.core.answer_text import ParsedAnswer
+from napari_medreason.core.answer_text import ParsedAnswer, fit_to_image
 from napari_medreason.core.plane import Box, Point
 from napari_medreason.core.resample import ModelFrame
 from napari_medreason.errors import AnswerFormatError
 from napari_medreason.models.base import Reasoning
+from napari_medreason.models.reasoners.coordinates import Coordinates, to_pixels
+from napari_medreason.models.reasoners.forms import AnswerForm
+
+
+def read_text(
+    text: str, frame: ModelFrame, *, form: AnswerForm, coordinates: Coordinates, cut_at: int | None = None
+) -> Reasoning:
+    """A model's whole text as Reasoning in the plane; AnswerFormatError when it holds no usable answer.
+
+    cut_at: the number of tokens at which the text was cut off, None when it came to its own end.
+    """
+    size = frame.model_shape[0]
+    try:
+        parsed = to_pixels(form.parse(text), coordinates, size)
+    except AnswerFormatError as error:
+        if cut_at is None:
+            raise
+        raise AnswerFormatError(
+            f"the model's text was cut at {cut_at} tokens, before its answer; raise max_new_tokens, or ask "
+            "for a direct answer"
+        ) from error
+    return reasoning_in_plane(fit_to_image(parsed, size, size), frame)
 
 
 def reasoning_in_plane(parsed: ParsedAnswer, frame: ModelFrame) -> Reasoning:

@@ -22,6 +22,8 @@ REASONERS = (
         title="Seg-Zero",
         summary="Reasons about everyday objects, gives a box and two points; needs a local model folder",
         create=partial(LocalReasoner, family=SEG_ZERO_FAMILY),
+        model_types=("qwen2_5_vl",),
+        by_name_only=True,
         names=("seg-zero", "segzero"),
     ),
 )

@@ -22,6 +22,8 @@ REASONERS = (
         title="VLM-R1",
         summary="Reasons about everyday objects and gives a box; needs a local model folder",
         create=partial(LocalReasoner, family=VLM_R1_FAMILY),
+        model_types=("qwen2_5_vl",),
+        by_name_only=True,
         names=("vlm-r1", "qwen2.5vl-3b-vlm-r1", "qwen2.5-vl-3b-vlm-r1"),
     ),
 )
