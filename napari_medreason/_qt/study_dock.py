@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from napari.layers import Image
+from napari.layers import Image, Layer
 from napari.viewer import Viewer
 from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QVBoxLayout
 
 from napari_medreason import layers
 from napari_medreason._qt import canvas_letters, canvas_settings, notify, viewer_dims
+from napari_medreason._qt.background import Background
 from napari_medreason._qt.docked import Docked
 from napari_medreason._qt.study_view import StudyView
 from napari_medreason._qt.window_drag import WindowDrag, show_window
 from napari_medreason.core.plane import AXES, Axis
+from napari_medreason.core.regrid import regridded
 from napari_medreason.core.volume import CT_WINDOWS, Window
 from napari_medreason.core.window_presets import preset_names, preset_window
 from napari_medreason.errors import MedReasonError
-from napari_medreason.layers.card import study_card, study_checks
+from napari_medreason.layers import card
 
 _WIDTH = 360
 
@@ -34,6 +37,7 @@ class StudyWidget(Docked):
         self._heard: Image | None = None
         self.view = StudyView(self)
         self.letters = canvas_letters.attach(napari_viewer, self)
+        self._work = Background(self)
         self.drag = WindowDrag(napari_viewer, lambda: self.image)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -51,6 +55,8 @@ class StudyWidget(Docked):
         view.preset_chosen.connect(self._choose_preset)
         view.window_edited.connect(self._edit_window)
         view.drag_switched.connect(self.drag.switch)
+        view.regrid_wanted.connect(self.regrid)
+        view.cancelled.connect(self._cancel)
         for emitter, heard in self._viewer_connections():
             emitter.connect(heard)
 
@@ -88,13 +94,15 @@ class StudyWidget(Docked):
     def _show_image(self, _row: int = -1) -> None:
         image = self.image
         self._listen_to(image)
-        self.view.set_usable(image is not None)
         if image is None:
+            self.view.set_usable(False)
             self.view.set_card((), ())
             self.view.set_presets(())
             return
         study = layers.study_wherever(image)
-        self.view.set_card(study_card(study, image.data), study_checks(study, image.metadata))
+        notes = card.reading_notes(study, image.metadata)
+        self.view.set_usable(True, regrid=card.irregular_words(study, notes))
+        self.view.set_card(card.study_card(study, image.data), card.study_checks(study, image.metadata))
         self.view.set_presets(preset_names(study.modality, calibrated=study.calibrated))
         self._show_limits()
 
@@ -135,6 +143,35 @@ class StudyWidget(Docked):
         canvas_settings.choose_convention(name)
         self.letters.settings_changed()
 
+    def regrid(self) -> None:
+        """Resample the study to a regular grid, as a new image; the old one stays."""
+        image = self.image
+        if image is None:
+            return
+        study = layers.study_wherever(image)
+        notes, data = card.reading_notes(study, image.metadata), image.data
+        if notes is not None:
+            self.view.show_busy("Resampling …")
+            self._work.start(
+                lambda progress, cancelled: _resampled(data, study, notes),
+                then=self._add_resampled,
+                failed=self._fail,
+            )
+
+    def _add_resampled(self, entry: layers.LayerDataTuple) -> None:
+        layer = Layer.create(*entry)
+        self._viewer.add_layer(layer)
+        canvas_letters.attach(self._viewer, layer)
+        self.view.show_idle(f"Added “{layer.name}”.")
+
+    def _fail(self, error: Exception) -> None:
+        self.view.show_idle()
+        notify.report(error)
+
+    def _cancel(self) -> None:
+        self._work.cancel()
+        self.view.show_idle("Cancelled; nothing was changed.")
+
     def _choose_preset(self, name: str) -> None:
         if self.image is not None:
             try:
@@ -153,6 +190,12 @@ class StudyWidget(Docked):
         """Disconnect from the viewer; letters go unless another dock needs them."""
         for emitter, heard in self._viewer_connections():
             emitter.disconnect(heard)
+        self._work.cancel()
         self._listen_to(None)
         self.drag.close()
         canvas_letters.release(self._viewer, self)
+
+
+def _resampled(data: Any, study: layers.StudyRef, notes: layers.ReadingNotes) -> layers.LayerDataTuple:
+    volume = regridded(card.study_volume(data, study, notes))
+    return layers.image_layer(replace(volume, name=f"{study.name} on a regular grid"))

@@ -9,7 +9,10 @@ import numpy as np
 
 from napari_medreason.core.check_list import Check
 from napari_medreason.core.geometry import axis_directions, is_oblique, spacing_ijk
-from napari_medreason.layers.study import CHECKS_KEY, METADATA_KEY, StudyRef
+from napari_medreason.core.regrid import is_sheared
+from napari_medreason.core.volume import Volume
+from napari_medreason.layers.label_maps import computed
+from napari_medreason.layers.study import METADATA_KEY, NOTES_KEY, ReadingNotes, StudyRef, stored_array
 
 NOT_OURS = Check(
     "orientation",
@@ -38,10 +41,45 @@ def study_card(study: StudyRef, data: Any) -> tuple[tuple[str, str], ...]:
 
 def study_checks(study: StudyRef, metadata: Mapping[str, Any]) -> tuple[Check, ...]:
     """The check list that the reader left in a layer's metadata; that of a strange layer otherwise."""
+    notes = reading_notes(study, metadata)
+    return (NOT_OURS,) if notes is None else notes.checks
+
+
+def reading_notes(study: StudyRef, metadata: Mapping[str, Any]) -> ReadingNotes | None:
+    """What was found when the study was read; None for a layer that is not one of ours, or was changed."""
     note = metadata.get(METADATA_KEY)
     if not isinstance(note, Mapping) or note.get("study") != study:
-        return (NOT_OURS,)
-    return tuple(check for check in note.get(CHECKS_KEY, ()) if isinstance(check, Check))
+        return None
+    notes = note.get(NOTES_KEY)
+    return notes if isinstance(notes, ReadingNotes) else None
+
+
+def study_volume(data: Any, study: StudyRef, notes: ReadingNotes) -> Volume:
+    """The volume that an image layer of ours shows, with what its reader found; lazy data is computed."""
+    array = computed(data)
+    return Volume(
+        stored_array(array[np.newaxis] if array.ndim == 2 else array, study),
+        np.array(study.affine),
+        modality=study.modality,
+        name=study.name,
+        orientation_known=study.orientation_known,
+        calibrated=study.calibrated,
+        series_uid=study.series_uid,
+        warnings=notes.warnings,
+        slices_checked=notes.slices_checked,
+        slice_positions=notes.slice_positions,
+    )
+
+
+def irregular_words(study: StudyRef, notes: ReadingNotes | None) -> str:
+    """Why a study's grid should be resampled, "" where it is regular."""
+    if notes is None:
+        return ""
+    if notes.slice_positions is not None:
+        return "Slices do not lie at even steps: resample them to a regular grid as a new image"
+    if is_sheared(np.array(study.affine)):
+        return "Slices are shifted against each other: resample them to a right-angled grid as a new image"
+    return ""
 
 
 def _orientation(study: StudyRef) -> str:

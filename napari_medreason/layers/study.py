@@ -21,6 +21,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_medreason.core.check_list import Check, check_list
 from napari_medreason.core.geometry import axis_directions, closest_patient_axes, index_to_lps
 from napari_medreason.core.plane import AXES, Axis, Plane, cut
 from napari_medreason.core.volume import Volume, Window, default_window
@@ -28,8 +29,8 @@ from napari_medreason.errors import QuestionError
 
 LayerDataTuple = tuple[Any, dict[str, Any], str]
 METADATA_KEY = "medreason"
-CHECKS_KEY = "checks"
-"""Where the metadata of an image layer keeps the check list that was made when it was read."""
+NOTES_KEY = "reading"
+"""Under which the metadata of an image layer keeps its ReadingNotes."""
 AXIS_LABELS = ("inferior", "posterior", "left")
 STORED_AXIS_LABELS = ("k", "j", "i")
 
@@ -85,6 +86,16 @@ class DisplayedPlane:
     frame: int | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class ReadingNotes:
+    """What was found when a study was read, beyond what its grid tells; fields as in core.volume."""
+
+    checks: tuple[Check, ...]
+    warnings: tuple[str, ...]
+    slices_checked: bool
+    slice_positions: NDArray[np.float64] | None
+
+
 _studies: weakref.WeakValueDictionary[str, StudyRef] = weakref.WeakValueDictionary()
 
 
@@ -130,9 +141,13 @@ def image_layer(volume: Volume) -> LayerDataTuple:
         "axis_labels": ("frame",) * frames + labels,
         "contrast_limits": (window.low, window.high),
         "colormap": "gray",
-        "metadata": {METADATA_KEY: {"study": study}},
+        "metadata": {METADATA_KEY: {"study": study, NOTES_KEY: _notes(volume)}},
     }
     return data, attributes, "image"
+
+
+def _notes(volume: Volume) -> ReadingNotes:
+    return ReadingNotes(check_list(volume), volume.warnings, volume.slices_checked, volume.slice_positions)
 
 
 def _labels_and_unit(study: StudyRef) -> tuple[tuple[str, ...], str]:

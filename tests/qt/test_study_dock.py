@@ -38,6 +38,23 @@ def test_an_array_of_another_program_has_no_sides(dock):
     assert "left and right can't be told" in dock.view.checks.text()
 
 
+def test_an_irregular_study_is_resampled_as_a_new_image(dock, qtbot):
+    assert not dock.view.regrid_button.isVisibleTo(dock.view)
+    sheared = np.diag([1.0, 1.0, 2.0, 1.0])
+    sheared[1, 2] = 0.8
+    tilted = Volume(
+        np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6), sheared, modality="CT", name="tilted"
+    )
+    dock._viewer.add_layer(Layer.create(*layers.image_layer(tilted)))
+    assert "⚠ Tilt" in dock.view.checks.text()
+    assert dock.view.regrid_button.isVisibleTo(dock.view)
+    dock.view.regrid_button.click()
+    qtbot.waitUntil(lambda: len(dock._viewer.layers) == 3, timeout=10_000)
+    assert dock.image.name == "tilted on a regular grid"
+    assert "✓ Tilt" in dock.view.checks.text()
+    assert not dock.view.regrid_button.isVisibleTo(dock.view)
+
+
 def test_presets_and_numbers_set_the_window(dock, qtbot):
     image = dock.image
     dock.view.preset_chosen.emit("lung")
