@@ -62,9 +62,14 @@ class Planes:
         return float(steps.min()) if steps.size else self.pixel_mm
 
     @property
+    def pixel_spacing(self) -> list[float]:
+        """Between rows, and between columns, in mm; as in Pixel Spacing (0028,0030)."""
+        return [float(np.linalg.norm(self.column_step)), float(np.linalg.norm(self.row_step))]
+
+    @property
     def pixel_mm(self) -> float:
         """The smaller side of a pixel."""
-        return float(min(np.linalg.norm(self.row_step), np.linalg.norm(self.column_step)))
+        return min(self.pixel_spacing)
 
 
 def planes_of(image: Volume) -> Planes:

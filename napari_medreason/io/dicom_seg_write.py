@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import highdicom
 import numpy as np
 from highdicom.color import CIELabColor
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
@@ -54,7 +56,7 @@ def write_seg(
         warnings.simplefilter("ignore")
         try:
             made = highdicom.seg.Segmentation(
-                source_images=list(source.headers),
+                source_images=_alike(source),
                 pixel_array=_in_file_order(numbers, source),
                 segmentation_type="BINARY",
                 segment_descriptions=[_description(one, drawn_by or DrawnBy()) for one in codes_of],
@@ -77,6 +79,27 @@ def write_seg(
                 f"the source images lack something that a DICOM segmentation must repeat ({_words(error)}); "
                 "export NIfTI or NRRD"
             ) from error
+
+
+def _alike(source: DicomSource) -> list[Dataset]:
+    """The headers with orientation and pixel size where highdicom looks for them, and the same in all.
+
+    One grid was made of them, so they agree but for rounding.
+    """
+    headers = [copy(header) for header in source.headers]
+    if not source.is_multiframe:
+        for header in headers:
+            header.ImageOrientationPatient = headers[0].ImageOrientationPatient
+            header.PixelSpacing = headers[0].get("PixelSpacing") or source.planes.pixel_spacing
+            header.SliceThickness = header.get("SliceThickness") or f"{source.planes.slice_mm:.6g}"
+        return headers
+    shared = copy((headers[0].get("SharedFunctionalGroupsSequence") or [Dataset()])[0])
+    own = headers[0].PerFrameFunctionalGroupsSequence[source.instances[0][2] - 1]
+    for keyword in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+        if keyword not in shared and keyword in own:
+            setattr(shared, keyword, own.get(keyword))
+    headers[0].SharedFunctionalGroupsSequence = [shared]
+    return headers
 
 
 def _words(error: BaseException) -> str:
