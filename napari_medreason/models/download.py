@@ -22,7 +22,6 @@ from napari_medreason.errors import CancelledError, WeightsError
 from napari_medreason.models.base import Cancelled
 from napari_medreason.models.files import move, write_text
 
-BLOCK_BYTES = 1 << 20
 ATTEMPTS = 5
 """Without one more byte; every byte gained begins the count anew."""
 WAIT_SECONDS = 1.0
@@ -31,6 +30,7 @@ WAIT_SECONDS = 1.0
 OnBytes = Callable[[int], None]
 """Receives how many bytes of the file are on the disk now; goes back to 0 when it must begin anew."""
 
+_HASHED_BYTES = 8 << 20
 _log = logging.getLogger(__name__)
 
 
@@ -66,14 +66,13 @@ def fetch(file: RemoteFile, target: Path, *, on_bytes: OnBytes, cancelled: Cance
     """
     part = part_of(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    attempt = 0
+    attempt, most = 0, _size(part)
     while True:
-        before = _size(part)
         try:
             _receive(file, part, on_bytes, cancelled)
             return _finish(file, part, target, cancelled)
         except _Interrupted as fault:
-            attempt = 1 if _size(part) > before else attempt + 1
+            attempt, most = 1 if _size(part) > most else attempt + 1, max(most, _size(part))
             if attempt >= ATTEMPTS:
                 raise WeightsError(
                     f"{file.name} could not be downloaded ({fault}); try again later, it goes on where it "
@@ -144,7 +143,7 @@ def _append(
     with part.open("r+b" if start else "wb") as stream:
         stream.truncate(start)
         stream.seek(start)
-        for block in response.iter_raw(BLOCK_BYTES):
+        for block in response.iter_raw():  # as they come: a buffer would be lost with the connection
             if cancelled():
                 raise CancelledError("the download was cancelled; what is there is kept")
             if file.size is not None and done + len(block) > file.size:
@@ -157,7 +156,14 @@ def _append(
         stream.flush()
         os.fsync(stream.fileno())
     if file.size is not None and done < file.size:
-        raise _Interrupted(f"{done} of {file.size} bytes came")
+        _refuse_short(file, response, done)
+
+
+def _refuse_short(file: RemoteFile, response: Any, done: int) -> None:
+    """A reply without a length may have been cut off; one that came as long as it said was not."""
+    if "content-length" in response.headers:
+        raise WeightsError(f"{file.name}: the server has {done} bytes of the {file.size} that it should have")
+    raise _Interrupted(f"{done} of {file.size} bytes came")
 
 
 def _finish(file: RemoteFile, part: Path, target: Path, cancelled: Cancelled) -> str:
@@ -177,7 +183,7 @@ def sha256_of(file: Path, *, on_bytes: OnBytes | None = None, cancelled: Cancell
     """SHA-256 of a file's bytes, read anew; CancelledError between two blocks."""
     digest, done = hashlib.sha256(), 0
     with file.open("rb") as stream:
-        while block := stream.read(8 * BLOCK_BYTES):
+        while block := stream.read(_HASHED_BYTES):
             if cancelled():
                 raise CancelledError("the check was cancelled")
             digest.update(block)

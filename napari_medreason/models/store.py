@@ -29,6 +29,9 @@ from napari_medreason.models.store_record import (
     write_record,
 )
 
+LOCK_SECONDS = 5.0
+"""How long to wait for another download of the same weights, which may just have been cancelled."""
+
 State = Literal["missing", "partial", "installed", "own", "faulty"]
 OnTransfer = Callable[[str, int, int | None], None]
 """Receives what is worked on, the bytes done and all bytes (None if unknown)."""
@@ -177,7 +180,7 @@ def alone(entry: Weights) -> Iterator[None]:
     root = weights_root()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f"{entry.id}.lock", timeout=0):
+        with FileLock(root / f"{entry.id}.lock", timeout=LOCK_SECONDS):
             yield
     except Timeout as error:
         raise WeightsError(f"{entry.title} is being downloaded already; wait for that to end") from error
