@@ -10,24 +10,25 @@ from numpy.typing import NDArray
 
 from napari_medreason.core.cautions import Caution
 from napari_medreason.core.volume import Volume
-from napari_medreason.errors import UnreadableImageError
+from napari_medreason.io import dicom_seg
 from napari_medreason.io.base import Format, ReadOptions, SeriesInfo
+from napari_medreason.io.dicom_choice import choices, choose, sibling_warnings
 from napari_medreason.io.dicom_grid import INDISTINCT, Grid, copies_caution
 from napari_medreason.io.dicom_headers import SUFFIXES, looks_like_dicom
 from napari_medreason.io.dicom_lazy import decode_lazily
 from napari_medreason.io.dicom_pixels import decode, value_warnings, values_calibrated
-from napari_medreason.io.dicom_series import Scan, Stack, scan, scan_warnings, sibling_warnings
+from napari_medreason.io.dicom_series import Scan, Stack, scan_warnings
 from napari_medreason.io.modality import guess_modality
 
 
 def can_read(path: Path) -> bool:
-    """Every folder, and files that look like DICOM."""
-    return path.is_dir() or looks_like_dicom(path)
+    """Every folder, and files that look like DICOM; segmentations are left to their own module."""
+    return path.is_dir() or (looks_like_dicom(path) and not dicom_seg.is_segmentation(path))
 
 
 def list_series(path: Path, options: ReadOptions) -> tuple[SeriesInfo, ...]:
-    """One entry per grid found, largest first."""
-    return tuple(stack.info for stack in scan(path, options).stacks)
+    """One entry per grid found, largest first, then segmentations."""
+    return choices(path, options)
 
 
 def read(path: Path, options: ReadOptions) -> Volume:
@@ -53,8 +54,10 @@ def _calibrated(grid: Grid) -> bool:
 def _opened(
     path: Path, options: ReadOptions, decoded: Callable[[Grid, ReadOptions], NDArray[np.generic]]
 ) -> Volume:
-    found = scan(path, options)
-    stack = _chosen(found, options.series)
+    chosen = choose(path, options)
+    if isinstance(chosen.part, Path):
+        return dicom_seg.read(chosen.part, options)
+    found, stack = chosen.found, chosen.part
     grid, info = stack.grid, stack.info
     uid = grid.frames[0][0].series.uid
     # Copies show only in their values, so these are needed now.
@@ -62,10 +65,9 @@ def _opened(
         decode(grid, options) if grid.indistinct else decoded(grid, options), grid
     )
     warnings = (*grid.warnings, *doubts, *value_warnings(grid), *scan_warnings(found, stack))
-    if not options.series and len(found.stacks) > 1:
+    warnings += sibling_warnings(path, stack)
+    if not options.series and len(found.stacks) + len(found.segmentations) > 1:
         warnings += (_others(found, stack),)
-    if path.is_file():
-        warnings += sibling_warnings(path, uid)
     volume = Volume(
         voxels=voxels,
         affine=grid.affine,
@@ -92,20 +94,8 @@ def _without_equal_frames(
     return voxels, (INDISTINCT,)
 
 
-def _chosen(found: Scan, series: str) -> Stack:
-    if not series:
-        return found.stacks[0]
-    for stack in found.stacks:
-        if stack.info.uid == series:
-            return stack
-    raise UnreadableImageError(
-        f"no series has the id {series!r}; there are {len(found.stacks)}: "
-        + ", ".join(stack.info.uid for stack in found.stacks[:5])
-    )
-
-
 def _others(found: Scan, stack: Stack) -> Caution:
-    count = len(found.stacks) - 1
+    count = len(found.stacks) + len(found.segmentations) - 1
     rest = "another series is" if count == 1 else f"{count} other series are"
     return Caution(
         f"The largest series is shown ({stack.info.slice_count} slices); {rest} there to choose from.",

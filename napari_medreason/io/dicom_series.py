@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from napari_medreason.core.cautions import Caution
 from napari_medreason.errors import UnreadableImageError
 from napari_medreason.io.base import ReadOptions, SeriesInfo, counted
+from napari_medreason.io.dicom_files import files_at
 from napari_medreason.io.dicom_grid import Grid, arrange
-from napari_medreason.io.dicom_headers import NO_IMAGE, FrameHeader, looks_like_dicom, read_frames, series_of
+from napari_medreason.io.dicom_headers import NO_IMAGE, SEGMENTATION, FrameHeader, read_frames
 from napari_medreason.io.dicom_split import split
 
 _SCAN_THREADS = 4
 """Headers are small; more than one thread pays on network drives."""
-_MAX_SIBLINGS = 100
-"""A viewer waits meanwhile; one of the same series is soon met."""
 MIXED_SERIES = (
     "The series holds images that make no single grid (localisers, other orientations, sizes or kinds): "
     "{parts} parts, of which one is shown."
 )
-MORE_BESIDE = Caution("More of its series lies beside it: open the folder for all.", "gaps")
 NO_UID = "no-uid"
 """What images without SeriesInstanceUID (0020,000E) are chosen by."""
 
@@ -44,44 +40,38 @@ class Scan:
 
     stacks: tuple[Stack, ...]
     left_out: Counter[str]
+    segmentations: tuple[Path, ...] = ()
 
 
 def scan(path: Path, options: ReadOptions) -> Scan:
     """Read the headers of every DICOM file at `path`, folders within it included; largest stack first.
 
-    The largest stack is the one with most voxels in one frame. Raises UnreadableImageError when
-    there is none.
+    path: a folder, a DICOMDIR, or one file. The largest stack is the one with most voxels in one frame.
+    Raises UnreadableImageError when there is no image and no segmentation.
     """
-    files = [path] if path.is_file() else list(_files(path, options))
+    files, left_out = files_at(path, options)
+    found = scan_files(files, options)
+    found.left_out.update(left_out)
+    if path.is_dir():
+        del found.left_out["not a DICOM file"]
+    if not found.stacks and not found.segmentations:
+        raise UnreadableImageError(_nothing(path, found.left_out))
+    return found
+
+
+def scan_files(files: list[Path], options: ReadOptions) -> Scan:
+    """What these files hold, as `scan` has it; may be nothing."""
     images: list[FrameHeader] = []
+    segmentations: list[Path] = []
     left_out: Counter[str] = Counter()
-    for found in _read_all(files, options):
-        if isinstance(found, str):
+    for file, found in zip(files, _read_all(files, options), strict=True):
+        if found == SEGMENTATION:
+            segmentations.append(file)
+        elif isinstance(found, str):
             left_out[found] += 1
         else:
             images.extend(found)
-    if path.is_dir():
-        del left_out["not a DICOM file"]
-    if not images:
-        raise UnreadableImageError(_nothing(path, left_out))
-    return Scan(_stacks(images), left_out)
-
-
-def _files(folder: Path, options: ReadOptions) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        options.report(0, 1)
-        folders.sort()
-        for name in sorted(names):
-            file = Path(place) / name
-            if not name.startswith(".") and _is_candidate(file):
-                yield file
-
-
-def _is_candidate(file: Path) -> bool:
-    try:
-        return file.is_file() and looks_like_dicom(file)
-    except OSError:
-        return False
+    return Scan(_stacks(images), left_out, tuple(segmentations))
 
 
 def _read_all(files: list[Path], options: ReadOptions) -> Iterator[tuple[FrameHeader, ...] | str]:
@@ -124,22 +114,10 @@ def scan_warnings(found: Scan, stack: Stack) -> tuple[Caution, ...]:
     return tuple(said)
 
 
-def sibling_warnings(path: Path, series_uid: str) -> tuple[Caution, ...]:
-    """One sentence when a single file was opened and more of its series lies in the same folder."""
-    if not series_uid:
-        return ()
-    try:
-        siblings = [file for file in islice(path.parent.iterdir(), _MAX_SIBLINGS) if file != path]
-    except OSError:
-        return ()
-    found = any(series_of(file) == series_uid for file in siblings if _is_candidate(file))
-    return (MORE_BESIDE,) if found else ()
-
-
 def _stacks(images: list[FrameHeader]) -> tuple[Stack, ...]:
     groups: dict[tuple[object, ...], list[FrameHeader]] = defaultdict(list)
     for image in images:
-        groups[(image.series.uid, image.shape, image.kind, image.position_lps is None)].append(image)
+        groups[(*same_series(image), image.shape, image.position_lps is None)].append(image)
     parts = [part for group in groups.values() for part in split(group)]
     grids = sorted((arrange(part) for part in parts), key=_size, reverse=True)
     seen: Counter[str] = Counter()
@@ -149,6 +127,11 @@ def _stacks(images: list[FrameHeader]) -> tuple[Stack, ...]:
         seen[uid] += 1
         stacks.append(Stack(_info(grid, uid if seen[uid] == 1 else f"{uid}#{seen[uid]}"), grid))
     return tuple(stacks)
+
+
+def same_series(image: FrameHeader) -> tuple[object, ...]:
+    """What images have in common that can belong to one grid; not the UID alone, which is copied at times."""
+    return image.series.uid, image.series.number, image.patient, image.kind
 
 
 def _size(grid: Grid) -> tuple[int, int, int]:
