@@ -74,10 +74,7 @@ def test_weights_without_a_revision_or_hashes_are_unpinned(read):
         (f"[[weights]]\n{ENTRY}files = ['x']", "files is no table"),
         (f"[[weights]]\n{ENTRY.replace('sam', 'magic')}", "loader 'magic' is not known"),
         (f"[[weights]]\n{ENTRY.replace('base', 'thing')}", "kind 'thing' is not one of"),
-        (
-            f"[[weights]]\n{ENTRY.replace('id = "a"', 'id = "A b"')}",
-            "the id may hold",
-        ),
+        ("[[weights]]\n" + ENTRY.replace('id = "a"', 'id = "A b"'), "the id may hold"),
         ("weights = 3", "something else than"),
         (f"[[weights]]\n{ENTRY}\n[more]\nx = 1", "something else than"),
         ("[[weights]\n", "can't be read"),
