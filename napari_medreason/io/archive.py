@@ -35,7 +35,7 @@ def list_series(path: Path, options: ReadOptions) -> tuple[SeriesInfo, ...]:
     """The series inside the archive, largest first."""
     from napari_medreason.io import registry
 
-    with _unpacked(path, options) as inside:
+    with unpacked(path, options) as inside:
         return registry.list_series(inside, progress=options.progress, cancelled=options.cancelled)
 
 
@@ -43,7 +43,7 @@ def read(path: Path, options: ReadOptions) -> Volume:
     """One series of the archive; the temporary folder is gone afterwards."""
     from napari_medreason.io import registry
 
-    with _unpacked(path, options) as inside:
+    with unpacked(path, options) as inside:
         return registry.read(
             inside,
             series=options.series,
@@ -53,7 +53,7 @@ def read(path: Path, options: ReadOptions) -> Volume:
 
 
 @contextmanager
-def _unpacked(path: Path, options: ReadOptions) -> Iterator[Path]:
+def unpacked(path: Path, options: ReadOptions) -> Iterator[Path]:
     """A folder with the content, or the file when the archive holds just one."""
     with tempfile.TemporaryDirectory(prefix="medreason-", ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary) / (path.stem or "archive")

@@ -14,6 +14,7 @@ from pydicom.uid import UID, generate_uid
 
 from napari_medreason.core.volume import Volume
 from napari_medreason.errors import ExportError, MedReasonError
+from napari_medreason.io import archive
 from napari_medreason.io.base import ReadOptions
 from napari_medreason.io.dicom_headers import FrameHeader
 from napari_medreason.io.dicom_planes import Planes
@@ -33,11 +34,13 @@ class DicomSource:
     """One image series: `headers` without pixels, one per slice or one for all its frames.
 
     instances: SOP Class UID, SOP Instance UID and 1-based frame (0 in a file of one image) per slice k.
+    made_up_frame: the images have no Frame of Reference UID (0020,0052), the headers got one.
     """
 
     headers: tuple[Dataset, ...]
     instances: tuple[tuple[str, str, int], ...]
     planes: Planes
+    made_up_frame: bool = False
 
     @property
     def first(self) -> Dataset:
@@ -58,7 +61,15 @@ def dicom_source(path: Path, image: Volume, *, frame: int | None = None) -> Dico
     """
     if not image.series_uid:
         raise ExportError(NO_DICOM)
-    stack = _stack(Path(path), image.series_uid)
+    if archive.can_read(Path(path)):
+        # headers are read whole, so the files may be gone afterwards
+        with archive.unpacked(Path(path), ReadOptions()) as inside:
+            return _source(inside, image, frame)
+    return _source(Path(path), image, frame)
+
+
+def _source(path: Path, image: Volume, frame: int | None) -> DicomSource:
+    stack = _stack(path, image.series_uid)
     images = stack.grid.frames[min(frame or 0, len(stack.grid.frames) - 1)]
     if not stack.grid.orientation_known:
         raise ExportError(
@@ -69,7 +80,10 @@ def dicom_source(path: Path, image: Volume, *, frame: int | None = None) -> Dico
     if stack.info.shape_kji != image.shape_kji:
         raise ExportError("the source images have changed since the study was opened; open it again")
     headers = _headers(images)
-    return DicomSource(headers, _instances(images, headers), planes)
+    made_up = not headers[0].get("FrameOfReferenceUID")
+    for header in headers:
+        _complete(header)
+    return DicomSource(headers, _instances(images, headers), planes, made_up)
 
 
 NO_DICOM = "the image is no DICOM series; DICOM segmentations and contours refer to one: export NIfTI or NRRD"
@@ -108,8 +122,6 @@ def _headers(images: Sequence[FrameHeader]) -> tuple[Dataset, ...]:
             f"the source images have no {' and no '.join(missing)}, which every DICOM object that refers to "
             "them must repeat; export NIfTI or NRRD"
         )
-    for header in headers:
-        _complete(header)
     return headers
 
 

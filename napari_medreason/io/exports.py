@@ -1,0 +1,219 @@
+"""Every way out of the program for masks and images: one table, one function, and a proof of each file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_medreason.core.grid_match import on_grid_of
+from napari_medreason.core.label_values import checked_labels
+from napari_medreason.core.volume import Volume
+from napari_medreason.errors import ExportError, LabelMapError
+from napari_medreason.io import dicom_seg, rtstruct
+from napari_medreason.io.base import ReadOptions, counted, has_suffix
+from napari_medreason.io.dicom_planes import Planes, planes_of
+from napari_medreason.io.dicom_seg_write import DrawnBy, write_seg
+from napari_medreason.io.dicom_source import NO_DICOM, DicomSource, dicom_source
+from napari_medreason.io.label_codes import LabelCode, label_codes
+from napari_medreason.io.proof import (
+    Receipt,
+    label_content,
+    rtstruct_differences,
+    seg_differences,
+    volume_differences,
+)
+from napari_medreason.io.registry import read, write
+
+NO_PLACE = "where the image was read from is not known; open the study with MedReason"
+NO_ORIENTATION = "the image does not say how it lies in the patient; export NIfTI or NRRD"
+MADE_UP_FRAME = "The source has no Frame of Reference UID; one made of its series is used."
+UNCODED = "Without a SNOMED code, as “tissue”: {names}."
+UNKNOWN = "Its orientation is unknown, so the file does not state one."
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """One line of the table. suffixes: the first is the default. needs_dicom: refers to DICOM images."""
+
+    id: str
+    title: str
+    suffixes: tuple[str, ...]
+    needs_dicom: bool = False
+
+    def disabled(self, image: Volume, place: Path | None) -> str:
+        """Why this format can't be written for masks on an image, "" when it can.
+
+        place: the file or folder that the image was read from.
+        """
+        if not self.needs_dicom:
+            return ""
+        if not image.series_uid or image.modality == dicom_seg.MODALITY:
+            return NO_DICOM
+        if not image.orientation_known:
+            return NO_ORIENTATION
+        return NO_PLACE if place is None else ""
+
+
+MASK_FORMATS = (
+    ExportFormat("nifti", "NIfTI labels", (".nii.gz", ".nii")),
+    ExportFormat("nrrd", "NRRD segmentation, as in 3D Slicer", (".seg.nrrd", ".nrrd")),
+    ExportFormat("dicom-seg", "DICOM segmentation (SEG)", (".seg.dcm", ".dcm"), needs_dicom=True),
+    ExportFormat("rtstruct", "DICOM structure set (RTSTRUCT)", (".rtstruct.dcm", ".dcm"), needs_dicom=True),
+)
+"""What masks can be written as, in the order that choosers show."""
+IMAGE_FORMATS = (
+    ExportFormat("nifti-image", "NIfTI image", (".nii.gz", ".nii")),
+    ExportFormat("nrrd-image", "NRRD image", (".nrrd",)),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A mask and what it was drawn on.
+
+    labels: (k, j, i) on the grid of the image, 0 is background. names: of labels. place: the file or folder
+    that the image was read from. frame: 0-based, of a 4D image. drawn_by: for DICOM.
+    """
+
+    labels: NDArray[Any]
+    image: Volume
+    names: Mapping[int, str] = field(default_factory=dict)
+    place: Path | None = None
+    frame: int | None = None
+    drawn_by: DrawnBy | None = None
+
+
+def mask_format(form: str) -> ExportFormat:
+    """The line of the table with this id; ExportError lists the ids."""
+    for one in MASK_FORMATS:
+        if one.id == form:
+            return one
+    raise ExportError(f"{form!r} is no form of export; there are {', '.join(one.id for one in MASK_FORMATS)}")
+
+
+def export_mask(path: Path, drawing: Drawing, form: str) -> Receipt:
+    """Write a mask in one form of the table, read it back and compare.
+
+    The file is whole or not touched; a file that differs from what was meant is kept and told. ExportError
+    when it can't be written, LabelMapError for values that are no labels or another grid than the image's.
+    """
+    path, one = Path(path), mask_format(form)
+    if not has_suffix(path, one.suffixes):
+        raise ExportError(f"{path.name} is no name for {one.title}; use {' or '.join(one.suffixes)}")
+    labels = _smallest(checked_labels(drawing.labels))
+    if labels.shape != drawing.image.shape_kji:
+        raise LabelMapError(
+            f"the mask has shape {labels.shape}, its image {drawing.image.shape_kji}; they must agree"
+        )
+    if reason := one.disabled(drawing.image, drawing.place):
+        raise ExportError(reason)
+    drawing = replace(drawing, labels=labels)
+    return _dicom_export(path, drawing, form) if one.needs_dicom else _voxel_export(path, drawing)
+
+
+def export_image(path: Path, image: Volume) -> Receipt:
+    """Write the voxels of an image in the form that the suffix names, read them back and compare."""
+    write(path, image)
+    k, j, i = image.shape_kji
+    content = f"{counted(k, 'slice', 'slices')} of {j} x {i}"
+    if image.voxels.ndim == 4:
+        content += f", {counted(image.frame_count, 'frame', 'frames')}"
+    notes = () if image.orientation_known else (UNKNOWN,)
+    return Receipt(Path(path).name, content, volume_differences(Path(path), image), notes)
+
+
+def load_mask(path: Path, image: Volume, place: Path | None = None, *, frame: int | None = None) -> Volume:
+    """A mask file of any readable kind on the grid of an image, with the names that it gives.
+
+    DICOM segmentations and structure sets are put on the slices of the series at `place`, so that uneven and
+    tilted ones come out right. Raises UnreadableImageError and LabelMapError.
+    """
+    if rtstruct.is_rtstruct(path):
+        return _rois_on(path, image, _planes(image, place, frame))
+    if dicom_seg.is_segmentation(path):
+        return _segments_on(path, image, _planes(image, place, frame))
+    mask = read(path).frame(None)
+    labels = on_grid_of(replace(mask, voxels=checked_labels(mask.voxels)), image)
+    return replace(image, voxels=labels, label_names=mask.label_names)
+
+
+def _planes(image: Volume, place: Path | None, frame: int | None) -> Planes:
+    """The slices as they lie, where the series can be found; else those of the regular grid."""
+    if place is None or not image.series_uid:
+        return planes_of(image)
+    return dicom_source(place, image, frame=frame).planes
+
+
+def _segments_on(path: Path, image: Volume, planes: Planes) -> Volume:
+    names = {segment.number: segment.name for segment in dicom_seg.open_seg(path).segments}
+    try:
+        labels = dicom_seg.on_planes(path, planes)
+    except LabelMapError:
+        # another order of storage, as from a flipped NIfTI image
+        labels = np.asarray(on_grid_of(dicom_seg.read(path, ReadOptions()), image))
+    return replace(image, voxels=labels, label_names=names)
+
+
+def _rois_on(path: Path, image: Volume, planes: Planes) -> Volume:
+    rois = list(rtstruct.read_rois(path, planes))
+    labels = np.zeros(image.shape_kji, np.uint8 if len(rois) < 256 else np.uint16)
+    for number, roi in enumerate(rois, 1):
+        labels[roi.mask(image.shape_kji)] = number
+    return replace(image, voxels=labels, label_names={n: roi.name for n, roi in enumerate(rois, 1)})
+
+
+def _voxel_export(path: Path, drawing: Drawing) -> Receipt:
+    image = drawing.image
+    drawn = {int(value) for value in np.unique(drawing.labels)} - {0}
+    if not drawn:
+        raise ExportError("no label is drawn in the mask; there is nothing to export")
+    # Without modality and warnings of the image: what is read back is a label map.
+    meant = Volume(
+        drawing.labels,
+        image.affine,
+        orientation_known=image.orientation_known,
+        label_names={value: name for value, name in drawing.names.items() if value in drawn and name},
+    )
+    write(path, meant)
+    notes = () if image.orientation_known else (UNKNOWN,)
+    return Receipt(path.name, label_content(drawing.labels), volume_differences(path, meant), notes)
+
+
+def _dicom_export(path: Path, drawing: Drawing, form: str) -> Receipt:
+    codes_of = label_codes(drawing.labels, drawing.names)
+    if drawing.place is None:
+        raise ExportError(NO_PLACE)
+    source = dicom_source(drawing.place, drawing.image, frame=drawing.frame)
+    if form == "dicom-seg":
+        write_seg(path, drawing.labels, codes_of, source, drawing.drawn_by)
+        content = label_content(drawing.labels, "segment", "segments")
+        differences = seg_differences(path, drawing.labels, codes_of, source)
+    else:
+        rtstruct.write_rtstruct(path, drawing.labels, codes_of, source)
+        content = label_content(drawing.labels, "region", "regions")
+        differences = rtstruct_differences(path, drawing.labels, codes_of, source)
+    return Receipt(path.name, content, differences, _notes(codes_of, source))
+
+
+def _notes(codes_of: tuple[LabelCode, ...], source: DicomSource) -> tuple[str, ...]:
+    uncoded = [one.name for one in codes_of if not one.coded]
+    notes = (
+        (UNCODED.format(names=", ".join(uncoded[:5]) + (" …" if len(uncoded) > 5 else "")),)
+        if uncoded
+        else ()
+    )
+    return (*notes, MADE_UP_FRAME) if source.made_up_frame else notes
+
+
+def _smallest(labels: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+    """The labels in the smallest type that holds them: every program reads 8 and 16 bits."""
+    highest = int(labels.max(initial=0))
+    for kind in (np.uint8, np.uint16, np.int32):
+        if highest <= np.iinfo(kind).max:
+            return labels.astype(kind, copy=False)
+    return labels.astype(np.int64, copy=False)
