@@ -1,0 +1,139 @@
+"""MediSee's heads and token positions against known answers of the released code."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_medreason.models.medisee.conversation import candidate_places, explanation
+from napari_medreason.models.medisee.heads import BoxHead, MediSeeHeads, Router, corners
+from napari_medreason.models.medisee.network import scaled_boxes
+
+
+def known(name):
+    root = os.environ.get("MEDREASON_TEST_DATA")
+    file = Path(root or "none").parent / "reference" / "cases" / name
+    if not file.is_file():
+        pytest.skip(
+            "the known answers lie beside the folder named by MEDREASON_TEST_DATA, and it isn't there"
+        )
+    return json.loads(file.read_text())
+
+
+def filled(module, scale):
+    """The k-th parameter becomes scale * sin(0.37 i + k) over its flat index i."""
+    with torch.no_grad():
+        for number, parameter in enumerate(module.parameters()):
+            values = scale * np.sin(0.37 * np.arange(parameter.numel()) + number)
+            parameter.copy_(torch.from_numpy(values.astype(np.float32)).reshape(parameter.shape))
+    return module.eval()
+
+
+def test_routers_weigh_as_released():
+    for case in known("medisee_losses.json")["router_small"]:
+        router = filled(Router(case["input_dim"], case["hidden"]), 0.05)
+        bbox, seg = torch.tensor(case["embed1_bbox"]), torch.tensor(case["embed2_seg"])
+        with torch.no_grad():
+            np.testing.assert_allclose(router.weights(bbox, seg), case["weights"], atol=1e-4)
+            np.testing.assert_allclose(router(bbox, seg), case["out"], atol=1e-4)
+
+
+def test_a_router_of_full_size_has_the_released_names_and_answers():
+    case = known("medisee_losses.json")["router_full"]
+    router = filled(Router(4096), 0.02)
+    assert {name: list(value.shape) for name, value in router.state_dict().items()} == case["state_dict"]
+    index = np.arange(2 * 4096, dtype=np.float64).reshape(2, 4096)
+    bbox = torch.from_numpy(np.cos(0.01 * index).astype(np.float32))
+    seg = torch.from_numpy(np.sin(0.013 * index).astype(np.float32))
+    with torch.no_grad():
+        out = router(bbox, seg)
+    np.testing.assert_allclose(out[:, :8], case["out_first8"], atol=1e-4)
+    np.testing.assert_allclose(out.mean(dim=1), case["out_mean"], atol=1e-4)
+
+
+def test_the_box_head_answers_as_released():
+    cases = known("medisee_losses.json")
+    for case in cases["bbox_mlp_small"]:
+        size, hidden, _, _ = case["dims"]
+        with torch.no_grad():
+            found = filled(BoxHead(size, hidden), 0.7)(torch.tensor(case["x"]))
+        np.testing.assert_allclose(found, case["out"], atol=1e-4)
+    for case in cases["box"]:
+        found = corners(torch.tensor(case["pred_cxcywh"]))
+        np.testing.assert_allclose(found, case["pred_xyxy"], atol=1e-5)
+
+
+def test_an_untrained_box_head_points_at_the_middle_half():
+    head = BoxHead(4096)
+    case = known("medisee_losses.json")["bbox_head_init"]
+    assert {name: list(value.shape) for name, value in head.state_dict().items()} == case["state_dict"]
+    assert head(torch.randn(2, 4096)).tolist() == case["out_at_init"] == [[0.5] * 4] * 2
+
+
+def test_states_are_taken_where_the_released_code_takes_them():
+    cases = known("prompts_and_tokens.json")
+    candidates = [cases["special"][word] for word in ("[SEG]", "[BBOX]")]
+    for case in cases["medisee"]:
+        ids, image = case["input_ids"], case["image_index"]
+        places = candidate_places(ids, candidates, start=image)
+        assert places == (case["seg_token_index"], case["bbox_token_index"])
+        predicting = [place + 576 - 1 - 1 for place in places]
+        assert predicting == [
+            case["hidden_state_index_used_for_seg"],
+            case["hidden_state_index_used_for_bbox"],
+        ]
+
+
+# Without the known answers
+
+
+def test_a_router_weighs_by_sigmoids_over_their_sum_first_the_box():
+    router = Router(1, 1)
+    with torch.no_grad():
+        for parameter in router.parameters():
+            parameter.zero_()
+        router.gate[2].bias.copy_(torch.tensor([0.0, np.log(3.0)]))  # sigmoids 1/2 and 3/4
+        found = router(torch.tensor([[10.0]]), torch.tensor([[20.0]]))
+        np.testing.assert_allclose(found, [[0.4 * 10 + 0.6 * 20]], rtol=1e-6)
+        router.gate[2].bias.copy_(torch.tensor([-200.0, -200.0]))  # the released division is 0 by 0 here
+        np.testing.assert_allclose(router(torch.tensor([[10.0]]), torch.tensor([[20.0]])), [[15.0]])
+
+
+def test_gradients_reach_all_heads():
+    heads = MediSeeHeads(8, 4, router_hidden=5, box_hidden=6)
+    seg, bbox = torch.randn(3, 8, requires_grad=True), torch.randn(3, 8, requires_grad=True)
+    torch.nn.init.normal_(heads.bbox_decoder.layers[-1].weight)
+    proposal = heads(seg, bbox)
+    (corners(proposal.boxes).sum() + proposal.text.sum() + proposal.fused_seg.sum()).backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in heads.parameters())
+    assert seg.grad.any()
+    assert bbox.grad.any()
+
+
+def test_boxes_of_pictures_that_are_not_square_are_scaled_by_their_own_sides():
+    box = torch.tensor([[0.5, 0.5, 1.0, 1.0]])
+    assert scaled_boxes(box, (512, 1024), 1024, faithful=False).tolist() == [[512, 256, 1024, 512]]
+    assert scaled_boxes(box, (512, 1024), 1024, faithful=True).tolist() == [[512, 512, 1024, 1024]]
+    assert scaled_boxes(box, (1024, 1024), 1024, faithful=False).tolist() == [[512, 512, 1024, 1024]]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[SEG] and [BBOX].", ""),
+        ("Sure, it is [SEG] and [BBOX]. the kidney filters blood", "The kidney filters blood"),
+        ("It lies left. It is [SEG] and [BBOX]. It is bright.", "It lies left. It is bright."),
+        ("", ""),
+    ],
+)
+def test_the_explanation_is_what_is_written_beside_the_candidates(text, words):
+    assert explanation(text) == words
+
+
+def test_only_candidates_after_the_question_count():
+    ids = [1, 7, 8, -200, 5, 8, 7, 7, 2]
+    assert candidate_places(ids, (7, 8), start=4) == (6, 5)
+    assert candidate_places(ids, (7, 8), start=6) is None
