@@ -165,9 +165,9 @@ class StudyView(QWidget):
     def set_card(self, rows: Sequence[CardRow], checks: Sequence[Check]) -> None:
         """Show what is known of a study: doubts in words, all else by its mark; nothing without a study."""
         self.card.setText("\n".join(f"{title}: {words}" for title, words in rows) or NO_IMAGE)
-        lines = {check.kind: f"{MARKS[check.state]} {check.title}" for check in checks}
+        lines = {check.kind: f"{MARKS[check.state]}\u00a0{check.title}" for check in checks}
         doubts = [f"{lines[check.kind]}: {check.words}" for check in checks if check.state == "doubtful"]
-        rest = [lines[check.kind] for check in checks if check.state != "doubtful"]
+        rest = [lines[check.kind].replace(" ", "\u00a0") for check in checks if check.state != "doubtful"]
         self.checks.setText("\n".join([*doubts, "   ".join(rest)]).strip())
         self.checks.setToolTip("\n".join(f"{check.title}: {check.words}" for check in checks))
         self.checks.setVisible(bool(checks))

@@ -20,7 +20,7 @@ from napari_medreason.core.geometry import (
 from napari_medreason.layers.study import DisplayedPlane, StudyRef
 
 PLANE_NAMES = {"axial": "Axial", "coronal": "Coronal", "sagittal": "Sagittal"}
-UNKNOWN_SIDES = "left and right can't be told: the orientation is unknown"
+UNKNOWN_SIDES = "orientation unknown:\nleft and right can't be told"
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,19 @@ def canvas_sides(
 
 
 def slice_caption(study: StudyRef, displayed: DisplayedPlane) -> str:
-    """Plane, slice number, frame and place in mm on two lines; the reason where sides are unknown."""
+    """Plane, slice number, frame and place in mm, a line each; the reason where sides are unknown.
+
+    The lines are short, so that they never reach the letter in the middle of the canvas.
+    """
     last = _slice_count(study, displayed) - 1
-    frame = "" if displayed.frame is None else f"  frame {displayed.frame}"
+    frame = "" if displayed.frame is None else f", frame {displayed.frame}"
     if study.layer_ndim < 3:
         return UNKNOWN_SIDES
     if not study.orientation_known:
         return f"slice {displayed.index} of 0–{last}{frame}\n{UNKNOWN_SIDES}"
     affine = np.array(study.affine)
-    slanted = " (oblique)" if is_oblique(affine) else ""
-    name = PLANE_NAMES[displayed.axis]
-    return f"{name}{slanted}  slice {displayed.index} of 0–{last}{frame}\n{_place(study, displayed, affine)}"
+    name = PLANE_NAMES[displayed.axis] + (", oblique" if is_oblique(affine) else "")
+    return f"{name}\nslice {displayed.index} of 0–{last}{frame}\n{_place(study, displayed, affine)}"
 
 
 def _place(study: StudyRef, displayed: DisplayedPlane, affine: Affine) -> str:

@@ -151,7 +151,7 @@ def test_caption_tells_plane_slice_and_place(letters_of):
     viewer, letters = letters_of(marked("LPS"))
     viewer.dims.set_current_step(0, 0)
     # the topmost slice: k = 5 lies at 7 + 5 * 2 mm
-    assert letters.sides.caption == "Axial  slice 5 of 0–5\nS 17.0 mm"
+    assert letters.sides.caption == "Axial\nslice 5 of 0–5\nS 17.0 mm"
 
 
 def test_neurological_turns_axial_and_coronal_planes_only(letters_of, monkeypatch):

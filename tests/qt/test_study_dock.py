@@ -29,7 +29,7 @@ def test_card_tells_geometry_and_doubts(dock):
     assert "64 × 48 × 20 voxels" in dock.view.card.text()
     assert "1.5 × 1.5 × 4 mm" in dock.view.card.text()
     assert "LPS" in dock.view.card.text()
-    assert "✓ Orientation" in dock.view.checks.text()
+    assert "✓\u00a0Orientation" in dock.view.checks.text()
 
 
 def test_an_array_of_another_program_has_no_sides(dock):
@@ -46,12 +46,12 @@ def test_an_irregular_study_is_resampled_as_a_new_image(dock, qtbot):
         np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6), sheared, modality="CT", name="tilted"
     )
     dock._viewer.add_layer(Layer.create(*layers.image_layer(tilted)))
-    assert "⚠ Tilt" in dock.view.checks.text()
+    assert "⚠\u00a0Tilt" in dock.view.checks.text()
     assert dock.view.regrid_button.isVisibleTo(dock.view)
     dock.view.regrid_button.click()
     qtbot.waitUntil(lambda: len(dock._viewer.layers) == 3, timeout=10_000)
     assert dock.image.name == "tilted on a regular grid"
-    assert "✓ Tilt" in dock.view.checks.text()
+    assert "✓\u00a0Tilt" in dock.view.checks.text()
     assert not dock.view.regrid_button.isVisibleTo(dock.view)
 
 
