@@ -44,7 +44,7 @@ class MaskDecoder(nn.Module):
 
     def __init__(self, version: Version = "v5", hidden_size: int = 4096) -> None:
         super().__init__()
-        self.version = version
+        self.version, self.hidden_size = version, hidden_size
         self.prompt_projection = nn.Sequential(
             nn.Linear(hidden_size, _PROMPT_WIDTH),
             nn.LayerNorm(_PROMPT_WIDTH),
