@@ -1,9 +1,11 @@
-"""ROUGE of answers, as PRS-Med reports it: F-measure with stemming (Lin, 2004), and position agreement."""
+"""ROUGE of answers, as PRS-Med reports it: F-measure with stemming (Lin, 2004)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from napari_medreason.errors import MedReasonError
 
 
 @dataclass(frozen=True)
@@ -15,9 +17,17 @@ class TextScores:
 
 
 def text_scores(found: str, true: str) -> TextScores:
-    """ROUGE of one answer against one reference text; words are stemmed, punctuation is dropped."""
-    from rouge_score.rouge_scorer import RougeScorer
+    """ROUGE of one answer against one reference text; words are stemmed, punctuation is dropped.
 
+    MedReasonError when the package rouge-score is not installed.
+    """
+    try:
+        from rouge_score.rouge_scorer import RougeScorer
+    except ImportError as error:
+        raise MedReasonError(
+            "text scores need the package rouge-score, which is not installed; "
+            "pip install 'napari-medreason[train]'"
+        ) from error
     scores = RougeScorer(["rouge1", "rougeL"], use_stemmer=True).score(true, found)
     return TextScores(scores["rouge1"].fmeasure, scores["rougeL"].fmeasure)
 
