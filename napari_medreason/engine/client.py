@@ -24,7 +24,14 @@ from napari_medreason.engine.protocol import (
     prompt_to_map,
     question_to_map,
 )
+from napari_medreason.engine.protocol_weights import (
+    WeightsSummary,
+    map_to_summary,
+    map_to_verified,
+    map_to_weights_list,
+)
 from napari_medreason.engine.values import map_to_grounding
+from napari_medreason.models.store import Verified
 
 
 class EngineClient:
@@ -153,6 +160,54 @@ class EngineClient:
         return self._dispatcher.submit(
             Call("unload", lambda: {"model": model}, _nothing, on_result, on_error)
         )
+
+    def weights(self, *, on_result: Callable[[tuple[WeightsSummary, ...]], None], on_error: OnError) -> int:
+        """List the weights and what of them is on the engine's machine. Returns the request's id."""
+        return self._dispatcher.submit(Call("weights", dict, map_to_weights_list, on_result, on_error))
+
+    def pull(
+        self,
+        weights: str,
+        *,
+        on_progress: OnProgress,
+        on_result: Callable[[WeightsSummary], None],
+        on_error: OnError,
+    ) -> int:
+        """Download weights to the engine's machine, beside its other work. Returns the request's id.
+
+        A cancelled download keeps what came; the next one goes on from there.
+        """
+        call = Call("pull", lambda: {"weights": weights}, map_to_summary, on_result, on_error)
+        call.on_progress = on_progress
+        return self._dispatcher.submit(call)
+
+    def verify(
+        self,
+        weights: str,
+        *,
+        on_progress: OnProgress,
+        on_result: Callable[[Verified], None],
+        on_error: OnError,
+    ) -> int:
+        """Read all files of weights anew and compare their hashes. Returns the request's id."""
+        call = Call("verify", lambda: {"weights": weights}, map_to_verified, on_result, on_error)
+        call.on_progress = on_progress
+        return self._dispatcher.submit(call)
+
+    def use(
+        self,
+        weights: str,
+        folder: str | None,
+        *,
+        on_result: Callable[[WeightsSummary], None],
+        on_error: OnError,
+    ) -> int:
+        """Load weights from a folder or file on the engine's machine; None: from what is downloaded.
+
+        Returns the request's id.
+        """
+        arguments = {"weights": weights, "folder": folder}
+        return self._dispatcher.submit(Call("use", lambda: arguments, map_to_summary, on_result, on_error))
 
     def cancel(self, request_id: int) -> None:
         """End a request with CancelledError at once; the engine is killed if it works on for 2 s."""

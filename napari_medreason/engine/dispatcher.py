@@ -23,6 +23,7 @@ from napari_medreason.engine.protocol import (
     map_to_error,
     plane_hash,
 )
+from napari_medreason.engine.protocol_weights import BACKGROUND_METHODS
 from napari_medreason.engine.values import plane_to_map
 from napari_medreason.errors import CancelledError, EngineError, MedReasonError
 
@@ -45,6 +46,7 @@ class Dispatcher:
         self._ids = itertools.count(_HELLO + 1)
         self._calls: dict[int, Call] = {}
         self._stopping: dict[int, float] = {}
+        self._background: set[int] = set()
         self._patient_with: int | None = None
         self._last_sign = 0.0
         self._ready_since = 0.0
@@ -108,6 +110,8 @@ class Dispatcher:
             if call.plane is not None:
                 arguments["plane"] = call.plane_key = plane_hash(call.plane)
                 self._send_plane(process, call.plane, call.plane_key)
+            if call.method in BACKGROUND_METHODS:
+                self._background.add(call.id)
             process.send(pack_frame({"id": call.id, "method": call.method, "arguments": arguments}))
         except MedReasonError as error:
             self._end(call, call.on_error, error)
@@ -149,6 +153,8 @@ class Dispatcher:
             self._lose(error)
 
     def _note_sign(self, call_id: int, kind: str, value: object) -> None:
+        if call_id in self._background:  # says nothing about the models, which run on another thread
+            return
         self._last_sign = time.monotonic()
         if kind == "progress" and isinstance(value, dict) and is_patient(value.get("stage")):
             self._patient_with = call_id
@@ -179,7 +185,8 @@ class Dispatcher:
         elif kind == "progress":
             with Fields(value, "progress") as fields:
                 stage, fraction = fields.text("stage"), fields.maybe("fraction", fields.number)
-            call.begun = call.begun or not is_patient(stage)
+            # A download that is asked for again goes on where it stopped, so it never counts as begun.
+            call.begun = call.begun or not (is_patient(stage) or call.id in self._background)
             deliver(call.on_progress, stage, fraction)
         else:
             raise EngineError(f"the engine sent the reply {kind!r:.40}, which this viewer does not know")
@@ -200,7 +207,8 @@ class Dispatcher:
         if self.process is not None:
             arguments = {"id": call_id}
             self.process.send(pack_frame({"id": next(self._ids), "method": "cancel", "arguments": arguments}))
-            self._stopping[call_id] = time.monotonic()
+            if call_id not in self._background:
+                self._stopping[call_id] = time.monotonic()
         self._end(call, call.on_error, CancelledError("the request was cancelled"))
 
     def _seconds_left(self) -> float | None:
@@ -236,6 +244,7 @@ class Dispatcher:
     def _drop_process(self) -> None:
         process, self.process = self.process, None
         self._stopping.clear()
+        self._background.clear()
         self._patient_with = None
         if process is not None:
             process.kill()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import msgpack
 import numpy as np
@@ -26,8 +26,8 @@ from napari_medreason.engine.values import (
 from napari_medreason.errors import CancelledError, EngineError, MedReasonError
 from napari_medreason.models.base import ModelInfo
 
-PROTOCOL_VERSION = 2
-"""Goes up with every change of a field; 2: groundings carry `checks`."""
+PROTOCOL_VERSION = 3
+"""Goes up with every change of a field; 2: groundings carry `checks`; 3: weights, models name theirs."""
 UNKNOWN_PLANE = "unknown_plane"
 INTERNAL = "internal"
 PATIENT_STAGES = ("loading", "downloading", "embedding")
@@ -76,6 +76,11 @@ class ModelSummary:
     licence: str
     needs_download: bool = False
     default: bool = False
+    weights: tuple[str, ...] = ()
+    consequence: str = ""
+    memory: Mapping[str, int] = field(default_factory=dict)
+    modalities: tuple[str, ...] = ()
+    remote: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,6 +190,11 @@ def model_list_to_map(models: Iterable[ModelInfo], segmenters: Iterable[str]) ->
                 "licence": info.licence,
                 "needs_download": bool(info.needs_download),
                 "default": bool(info.default),
+                "weights": list(info.weights),
+                "consequence": info.consequence,
+                "memory": dict(info.memory),
+                "modalities": list(info.modalities),
+                "remote": bool(info.remote),
             }
             for info in models
         ],
@@ -210,7 +220,19 @@ def map_to_model_summary(value: object) -> ModelSummary:
             licence=fields.text("licence"),
             needs_download=fields.flag("needs_download"),
             default=fields.flag("default"),
+            weights=fields.texts("weights"),
+            consequence=fields.text("consequence"),
+            memory=take_sizes(fields, "memory"),
+            modalities=fields.texts("modalities"),
+            remote=fields.flag("remote"),
         )
+
+
+def take_sizes(fields: Fields, field: str) -> dict[str, int]:
+    """Bytes by name."""
+    sizes = fields.map(field)
+    with Fields(sizes, field) as numbers:
+        return {name: numbers.integer(name) for name in sizes}
 
 
 def error_to_map(error: Exception) -> Map:

@@ -1,7 +1,8 @@
 """The engine process: requests come in on standard input, replies go out on standard output.
 
-Models run on the main thread. A reader thread takes requests meanwhile, so that a cancel is seen
-between tokens and steps, and ends the process when standard input closes.
+Models run on the main thread, one request at a time; requests about weights run beside them, each on its
+own thread, so that a question does not wait for a download. A reader thread takes requests meanwhile, so
+that a cancel is seen between tokens and steps, and ends the process when standard input closes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from napari_medreason import __version__
 from napari_medreason.engine.fields import Fields
 from napari_medreason.engine.frames import ByteSink, ByteSource, Map, pack_frame, read_frame, write_frame
 from napari_medreason.engine.methods import Methods, Request
+from napari_medreason.engine.methods_weights import weight_methods
 from napari_medreason.engine.protocol import PROTOCOL_VERSION, error_to_map
 from napari_medreason.engine.shelf import Registry, Shelf, installed_registry
 from napari_medreason.errors import CancelledError, EngineError, MedReasonError
@@ -29,14 +31,15 @@ _END_SECONDS = 2.0
 
 
 class Engine:
-    """Answers requests one after the other until the source ends."""
+    """Answers requests until the source ends: those that need models one after the other."""
 
     def __init__(self, sink: ByteSink, registry: Registry) -> None:
         self._sink, self._sending = sink, threading.Lock()
-        self._methods = Methods(Shelf(registry)).table()
+        self._background = weight_methods()
+        self._methods = {**Methods(Shelf(registry)).table(), **self._background}
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._open: dict[int, Request] = {}
-        self._running: Request | None = None
+        self._running: set[int] = set()
         self._bookkeeping = threading.Lock()
         self._done = threading.Event()
         self._exit_code = 0
@@ -90,13 +93,17 @@ class Engine:
             if request.id in self._open:
                 raise EngineError(f"request {request.id} is still open; give every request a new id")
             self._open[request.id] = request
-        self._queue.put(request)
+        if request.method in self._background:
+            name = f"{request.method} {request.id}"
+            threading.Thread(target=self._answer, args=(request,), name=name, daemon=True).start()
+        else:
+            self._queue.put(request)
 
     def _cancel(self, target: int) -> bool:
         """A waiting request ends here and now; a running one is told and ends between two steps."""
         with self._bookkeeping:
             request = self._open.get(target)
-            waiting = request is not None and request is not self._running
+            waiting = request is not None and target not in self._running
             if waiting:
                 del self._open[target]
         if request is None:
@@ -114,13 +121,13 @@ class Engine:
         if not self._done.wait(_END_SECONDS):
             os._exit(self._exit_code)  # a model that does not stop must not outlive the viewer
 
-    # On the main thread.
+    # On the main thread, or on a request's own.
 
     def _answer(self, request: Request) -> None:
         with self._bookkeeping:
             if self._open.get(request.id) is not request:
                 return  # it was cancelled while it waited; its id may belong to another one by now
-            self._running = request
+            self._running.add(request.id)
         try:
             request.check()
             with Fields(request.arguments, request.method) as fields:
@@ -136,7 +143,7 @@ class Engine:
         frame = pack_frame({"id": request.id, "kind": kind, "value": value})
         with self._bookkeeping:
             self._open.pop(request.id, None)
-            self._running = None
+            self._running.discard(request.id)
         self._send_frame(frame)
 
     def _send(self, request_id: int, kind: str, value: object) -> None:

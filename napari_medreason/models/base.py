@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -23,7 +23,13 @@ Cancelled = Callable[[], bool]
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """One line of the model list. `create` takes the options given to `models.create`."""
+    """One line of the model list. `create` takes the options given to `models.create`.
+
+    weights: ids of the catalogue's weights that it is made of. consequence: the licence in plain words.
+    memory: bytes that the parameters alone take, by precision ("fp32", "bf16", "int8", "4bit"); empty if
+    unknown. modalities: of the images it was trained on, empty if unknown. remote: the plane and the
+    question leave this machine.
+    """
 
     id: str
     title: str
@@ -33,6 +39,11 @@ class ModelInfo:
     create: Callable[..., GroundingModel] = field(repr=False)
     needs_download: bool = False
     default: bool = False
+    weights: tuple[str, ...] = ()
+    consequence: str = ""
+    memory: Mapping[str, int] = field(default_factory=dict)
+    modalities: tuple[str, ...] = ()
+    remote: bool = False
 
 
 @dataclass(frozen=True)
