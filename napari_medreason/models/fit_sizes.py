@@ -13,8 +13,10 @@ from typing import Any
 from napari_medreason.errors import WeightsError
 from napari_medreason.models.fit import PartSize
 
-TOKENS = 4096
-"""Length planned for: up to 900 image tokens, the prompt, 1024 tokens of an answer, and kept prefixes."""
+PROMPT = 2048
+"""Tokens read at once: up to 900 of the picture, and the prompt."""
+TOKENS = 8192
+"""Tokens whose keys and values are held: a prompt, 1024 of an answer, and the heads of four planes kept."""
 PICTURE = 840
 """Side in pixels of the picture planned for, when the configuration names none."""
 _HEADER_LIMIT = 100_000_000
@@ -156,7 +158,7 @@ def _activation_bytes(config: Mapping[str, Any], layers: _TextLayers) -> int:
     side = PICTURE // _number(vision, "patch_size", otherwise=14)
     width = _number(vision, "hidden_size", "embed_dim", otherwise=1280)
     inner = _number(vision, "intermediate_size", otherwise=4 * width)
-    return 2 * max(side**2 * _per_token(width, inner), TOKENS * _per_token(layers.hidden, layers.inner))
+    return 2 * max(side**2 * _per_token(width, inner), PROMPT * _per_token(layers.hidden, layers.inner))
 
 
 def _per_token(hidden: int, inner: int) -> int:

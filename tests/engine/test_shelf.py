@@ -157,4 +157,4 @@ def test_what_was_half_loaded_is_not_held_by_the_error(gpu):
     with pytest.raises(ModelUnavailableError) as fault:
         shelf.model("a")
     gc.collect()
-    assert not any(isinstance(thing, Network) for thing in gc.get_objects()), str(fault.value)
+    assert not any(type(thing) is Network for thing in gc.get_objects()), str(fault.value)
