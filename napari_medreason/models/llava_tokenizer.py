@@ -122,14 +122,20 @@ def read_pieces(content: bytes) -> list[Piece]:
     """
     pieces, kind = [], 0
     for number, value in _fields(content):
-        if number == 1:
-            entry = dict(_fields(value))
-            pieces.append(Piece(entry[1].decode(), entry.get(2, 0.0), entry.get(3, 1)))
-        elif number == 2:
+        if number == 1 and isinstance(value, bytes):
+            pieces.append(_piece(dict(_fields(value))))
+        elif number == 2 and isinstance(value, bytes):
             kind = dict(_fields(value)).get(3, 1)
     if not pieces or kind != _BPE:
         raise ValueError("tokenizer.model is no sentencepiece BPE model")
     return pieces
+
+
+def _piece(entry: dict[int, Any]) -> Piece:
+    text, score, kind = entry.get(1), entry.get(2, 0.0), entry.get(3, 1)
+    if not (isinstance(text, bytes) and text and isinstance(score, float) and isinstance(kind, int)):
+        raise ValueError("tokenizer.model has a piece without text, score or type")
+    return Piece(text.decode(), score, kind)
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, Any]]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from napari_medreason.errors import CancelledError, WeightsError
 
@@ -301,6 +303,22 @@ def test_a_tokenizer_of_other_weights_is_told(copy):
     words = len(tiny_llava.tiny_pieces())
     with pytest.raises(WeightsError, match=f"embeddings for {words} words.*has {words + 1}"):
         load(copy)
+
+
+@given(st.binary(max_size=60), st.integers(0, 300), st.binary(max_size=4))
+@settings(max_examples=150, deadline=None)
+def test_a_damaged_vocabulary_is_a_value_error_at_most(noise, at, patch):
+    from napari_medreason.models.llava_tokenizer import read_pieces
+
+    good = tiny_llava.sentencepiece_model([("<unk>", 0.0, 2), ("▁a", -1.5, 1), ("é", -2.0, 1)])
+    assert read_pieces(good) == [("<unk>", 0.0, 2), ("▁a", -1.5, 1), ("é", -2.0, 1)]
+    for content in (noise, good[:at], good[:at] + patch + good[at + len(patch) :]):
+        try:
+            pieces = read_pieces(content)
+        except ValueError:
+            continue
+        assert pieces
+        assert all(isinstance(piece.text, str) and piece.text for piece in pieces)
 
 
 # Known answers

@@ -12,6 +12,8 @@ from napari_medreason.models.medisee.conversation import candidate_places, expla
 from napari_medreason.models.medisee.heads import BoxHead, MediSeeHeads, Router, corners
 from napari_medreason.models.medisee.network import scaled_boxes
 
+from . import tiny_medisee
+
 
 def known(name):
     root = os.environ.get("MEDREASON_TEST_DATA")
@@ -111,6 +113,40 @@ def test_gradients_reach_all_heads():
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in heads.parameters())
     assert seg.grad.any()
     assert bbox.grad.any()
+
+
+def test_heads_of_full_size_have_the_published_numbers_of_parameters():
+    with torch.device("meta"):
+        heads = MediSeeHeads(4096)
+    count = {name: sum(p.numel() for p in part.parameters()) for name, part in heads.named_children()}
+    projection = 4096 * 4096 + 4096 + 4096 * 256 + 256
+    assert count == {
+        "router_seg": 8_391_682,
+        "router_box": 8_391_682,
+        "bbox_decoder": 2_362_372,
+        "text_hidden_fcs": projection,
+    }
+
+
+def test_gradients_reach_box_and_text_through_the_mask_decoder():
+    from napari_medreason.models.medisee.medsam import (
+        box_prompts,
+        decode,
+        embed_picture,
+        load_sam,
+        masks_in_picture,
+    )
+
+    sam = load_sam(tiny_medisee.tiny_sam().state_dict(), what="SAM")
+    image = embed_picture(sam, np.random.default_rng(1).integers(0, 255, (30, 64, 3), np.uint8))
+    boxes = torch.tensor([[5.0, 5.0, 40.0, 20.0], [10.0, 2.0, 60.0, 28.0]], requires_grad=True)
+    text = torch.randn(2, 32, requires_grad=True)
+    logits = masks_in_picture(decode(sam, image, box_prompts(sam, boxes), text), image, 64)
+    assert logits.shape == (2, 30, 64)
+    logits.square().sum().backward()
+    assert boxes.grad.any()
+    assert text.grad.any()
+    assert all(parameter.grad is None for parameter in sam.vision_encoder.parameters())
 
 
 def test_boxes_of_pictures_that_are_not_square_are_scaled_by_their_own_sides():

@@ -149,6 +149,7 @@ class MediSee:
             weights_sha256=self.weights_sha256,
             seconds=seconds,
             templated=reasoning.templated,
+            segmenter="medsam",
             window=(window.low, window.high),
             notes=(*reasoning.notes, *proposal_notes(question, reasoning, box)),
         )
