@@ -53,6 +53,7 @@ _TAGS: Final = [
 SEGMENTATION = "segmentation"
 _NO_IMAGES = {"SEG": SEGMENTATION, "RTDOSE": "radiotherapy dose", "SM": "microscopy slide"}
 _TIMES = ("AcquisitionNumber", "TriggerTime", "AcquisitionTime", "ContentTime")
+_WHOLE_BYTES = (8, 16, 32, 64)
 _DIRECTION_TOLERANCE = 0.02
 _MAX_FRAMES = 100_000
 _COMPONENTS = {"MAGNITUDE": "M", "PHASE": "P", "REAL": "R", "IMAGINARY": "I"}
@@ -164,8 +165,9 @@ def _no_image_reason(header: Dataset) -> str:
     photometric = str(value_of(header, "PhotometricInterpretation", "MONOCHROME2"))
     if int(value_of(header, "SamplesPerPixel") or 1) != 1 or not photometric.startswith("MONOCHROME"):
         return "colour image"
-    if int(value_of(header, "BitsAllocated") or 16) == 1:
-        return "one-bit image"
+    bits = int(value_of(header, "BitsAllocated") or 16)
+    if bits not in _WHOLE_BYTES:
+        return "one-bit image" if bits == 1 else f"image with values packed into {bits} bits each"
     return ""
 
 

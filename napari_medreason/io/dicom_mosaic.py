@@ -137,7 +137,7 @@ def _from_protocol(header: Dataset, blocks: list[dict[str, Any]]) -> Mosaic | No
 
     The centre of the first tile is that of the first or of the last slice of the list.
     """
-    text = next((str(block[name][0]) for block in blocks for name in _PROTOCOL if block.get(name)), "")
+    text = next((_text(block[name][0]) for block in blocks for name in _PROTOCOL if block.get(name)), "")
     stated = _COUNT.search(text)
     if stated is None or not 1 < int(stated[1]) <= _MAX_TILES:
         return None
@@ -157,6 +157,11 @@ def _from_protocol(header: Dataset, blocks: list[dict[str, Any]]) -> Mosaic | No
     return _checked(header, len(centres), -along if backwards else along, step)
 
 
+def _text(value: Any) -> str:
+    """As text; nibabel gives bytes where no zero byte ends the text."""
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
 def _checked(header: Dataset, count: int, along: NDArray[np.float64], step: float | None) -> Mosaic:
     """A mosaic whose slices follow each other along the normal of their planes."""
     row, column = np.array(value_of(header, "ImageOrientationPatient"), np.float64).reshape(2, 3)
@@ -168,4 +173,6 @@ def _checked(header: Dataset, count: int, along: NDArray[np.float64], step: floa
     cosine = float(along @ upright) / length if length > 0 else 0.0
     if not 1 <= count <= _MAX_TILES or abs(cosine) < _SAME_DIRECTION or not 0 < abs(distance) < 1e3:
         raise NoMosaicError("what the mosaic says about its slices can't be true")
-    return Mosaic(count, tuple(float(part) for part in upright * np.sign(cosine)), abs(distance))
+    made = Mosaic(count, tuple(float(part) for part in upright * np.sign(cosine)), abs(distance))
+    made.tile_shape((int(value_of(header, "Rows")), int(value_of(header, "Columns"))))
+    return made

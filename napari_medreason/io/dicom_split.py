@@ -47,8 +47,8 @@ def _close(
     absolute: float = 0.0,
     relative: float = 0.0,
 ) -> bool:
-    if one is None or other is None:
-        return one is other
+    if one is None or other is None or one == other:
+        return one == other
     return bool(np.allclose(one, other, rtol=relative, atol=absolute))
 
 

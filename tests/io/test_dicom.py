@@ -14,8 +14,8 @@ from pydicom.sequence import Sequence
 from scipy.spatial.transform import Rotation
 
 from napari_medreason import io
-from napari_medreason.core.geometry import axis_directions, index_to_lps
 from napari_medreason.core.cautions import kind_of
+from napari_medreason.core.geometry import axis_directions, index_to_lps
 from napari_medreason.errors import CancelledError, MedReasonError, UnreadableImageError
 
 RELAXED = settings(
