@@ -25,6 +25,7 @@ from napari_medreason.engine.values import (
 )
 from napari_medreason.errors import CancelledError, EngineError, MedReasonError
 from napari_medreason.models.base import ModelInfo
+from napari_medreason.models.catalogue import BYTES_PER_PARAMETER
 
 PROTOCOL_VERSION = 3
 """Goes up with every change of a field; 2: groundings carry `checks`; 3: weights, models name theirs."""
@@ -229,10 +230,10 @@ def map_to_model_summary(value: object) -> ModelSummary:
 
 
 def take_sizes(fields: Fields, field: str) -> dict[str, int]:
-    """Bytes by name."""
+    """Bytes by precision; precisions may be missing."""
     sizes = fields.map(field)
     with Fields(sizes, field) as numbers:
-        return {name: numbers.integer(name) for name in sizes}
+        return {name: numbers.integer(name) for name in BYTES_PER_PARAMETER if name in sizes}
 
 
 def error_to_map(error: Exception) -> Map:

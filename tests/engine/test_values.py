@@ -20,7 +20,11 @@ from napari_medreason.core.volume import Volume, Window
 from napari_medreason.engine import protocol, values
 from napari_medreason.engine.fields import Fields
 from napari_medreason.engine.frames import unpack_body
+from napari_medreason.engine.protocol_weights import map_to_weights_list, weights_list_to_map
 from napari_medreason.errors import CancelledError, EngineError, MedReasonError, WeightsError
+from napari_medreason.models.base import ModelInfo
+from napari_medreason.models.catalogue import catalogue
+from napari_medreason.models.store import WeightsStatus
 
 FINITE = st.floats(-1e6, 1e6, width=32)
 POINTS = st.tuples(FINITE, FINITE)
@@ -156,8 +160,15 @@ def _segmented() -> protocol.Segmented:
 
 
 def _model_list():
-    row = {"id": "a", "title": "A", "system": "", "summary": "", "licence": "", "needs_download": False}
-    return {"models": [row | {"default": True}], "segmenters": ["a"]}
+    info = ModelInfo(
+        "a", "A", "", "", "", create=lambda: None, default=True, weights=("b",), modalities=("CT",)
+    )
+    return protocol.model_list_to_map([info], ["a"])
+
+
+def _weights_list():
+    entries = [dataclasses.replace(one, parameters=None) for one in list(catalogue().values())[:2]]
+    return weights_list_to_map((entry, WeightsStatus(entry.id, "own")) for entry in entries)
 
 
 MESSAGES = [
@@ -165,6 +176,7 @@ MESSAGES = [
     (values.map_to_grounding, values.grounding_to_map(_grounding())),
     (protocol.map_to_segmented, protocol.segmented_to_map(_segmented())),
     (protocol.map_to_model_list, _model_list()),
+    (map_to_weights_list, _weights_list()),
 ]
 
 
