@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ from napari_medreason.core.plane import cut
 from napari_medreason.core.question import Question
 from napari_medreason.core.volume import Volume, Window
 from napari_medreason.errors import CancelledError, ModelUnavailableError, WeightsError
+from napari_medreason.models.llava_layout import read_llava
 from napari_medreason.models.medisee.pictures import isotropic_picture
-from napari_medreason.models.prs_med import load_prs_med
-from napari_medreason.models.prs_med.folder import find_folder
-from napari_medreason.models.prs_med.network import load_network
+from napari_medreason.models.prs_med import PrsMed, load_prs_med
+from napari_medreason.models.prs_med.decoder import MaskDecoder
+from napari_medreason.models.prs_med.folder import find_folder, with_adapter
+from napari_medreason.models.prs_med.network import PrsMedNetwork, load_network
 from napari_medreason.models.prs_med.pictures import encoder_input
 from napari_medreason.models.prs_med.positions import position_check
 from napari_medreason.models.prs_med.prompts import (
@@ -44,21 +48,39 @@ def network(released):
     )
 
 
+@pytest.fixture(scope="module")
+def base_tensors(released):
+    """LLaVA-Med's weights with the stock tower, as they are before the adapter."""
+    return read_llava(released[0] / "base", vision_tower=released[0] / "clip").tensors
+
+
 @pytest.fixture
 def copied(released, tmp_path):
     """A copy of the PRS-Med folder that a test may damage; base and tower are those of `released`."""
     return shutil.copytree(released[0] / "llm_seg_3", tmp_path / "llm_seg_3")
 
 
-def load(released, weights=None, **options):
+def load(released, weights=None):
     place = released[0]
     return load_prs_med(
         weights=weights or place / "llm_seg_3",
         base=place / "base",
         vision_tower=place / "clip",
         device="cpu",
-        **{"size": SIZE, "max_new_tokens": 12, **options},
+        size=SIZE,
+        max_new_tokens=12,
     )
+
+
+def model_of(network, **options):
+    return PrsMed(network, size=SIZE, max_new_tokens=12, **options)
+
+
+def with_bias(network, bias):
+    """The same network, whose mask logits are all higher by nearly `bias`."""
+    decoder = deepcopy(network.decoder)
+    torch.nn.init.constant_(decoder.out_dec.bias, bias)
+    return replace(network, decoder=decoder)
 
 
 def plane_of(image, spacing=(1.0, 1.0)):
@@ -100,12 +122,11 @@ def test_hidden_states_are_those_of_peft_on_the_bare_base(released, network):
 
 
 @torch.no_grad()
-def test_the_mask_is_what_the_released_parts_give(released, plane):
+def test_the_mask_is_what_the_released_parts_give(released, network, plane):
     """A wide plane: the square that the encoder sees is stretched, and the mask is stretched back."""
     *_, encoder, decoder = released[1]
-    model = load(released)
-    answer = ask(model, plane)
-    language = model._network.language
+    answer = ask(model_of(network), plane)
+    language = network.language
     picture, _ = isotropic_picture(plane)
     states = language.hidden_states(
         language.token_ids(RELEASED.for_mask("Where is the tumor?")), language.pixels(picture)
@@ -123,24 +144,27 @@ def test_the_mask_is_what_the_released_parts_give(released, plane):
     assert any("can't tell that a structure is not there" in note for note in answer.provenance.notes)
 
 
-def test_words_are_streamed_and_deterministic(released, plane):
+def test_words_are_streamed_and_deterministic(released, network, plane):
     pieces = []
-    first = ask(load(released), plane, on_text=pieces.append)
+    first = ask(model_of(network), plane, on_text=pieces.append)
     assert "".join(pieces) == first.reasoning
-    assert ask(load(released), plane).reasoning == first.reasoning
+    again = load(released, released[0])
+    assert ask(again, plane).reasoning == first.reasoning
+    assert again.weights_sha256 == network.weights_sha256
+    again.close()
 
 
-def test_released_sampling_draws_words(released, plane):
+def test_released_sampling_draws_words(network, plane):
     torch.manual_seed(0)
-    answers = {ask(load(released, sampled=True), plane).reasoning for _ in range(4)}
+    answers = {ask(model_of(network, sampled=True), plane).reasoning for _ in range(4)}
     assert len(answers) > 1
 
 
-def test_features_are_made_once_for_a_plane(released, plane, monkeypatch):
-    model = load(released)
-    calls, features = [], type(model._network).features
+def test_features_are_made_once_for_a_plane(network, plane, monkeypatch):
+    model = model_of(network)
+    calls, features = [], PrsMedNetwork.features
     monkeypatch.setattr(
-        type(model._network), "features", lambda self, square: calls.append(1) or features(self, square)
+        PrsMedNetwork, "features", lambda self, square: calls.append(1) or features(self, square)
     )
     first, second = ask(model, plane), ask(model, plane, "Where is the polyp?")
     assert calls == [1]
@@ -149,39 +173,31 @@ def test_features_are_made_once_for_a_plane(released, plane, monkeypatch):
     assert calls == [1, 1]
 
 
-def test_coarse_rows_are_shown_undistorted_and_the_mask_comes_back(released):
+def test_coarse_rows_are_shown_undistorted_and_the_mask_comes_back(network):
     image = np.random.default_rng(0).uniform(0, 100, (20, 40))
     wide = plane_of(image, spacing=(2.0, 1.0))
     picture, _ = isotropic_picture(wide)
     assert picture.shape == (40, 40, 3)
-    assert ask(load(released), wide).mask.shape == (20, 40)
+    assert ask(model_of(network), wide).mask.shape == (20, 40)
 
 
-def with_bias(folder, bias):
-    tensors = torch.load(folder / "mask_decoder.pth", weights_only=True)
-    tensors["out_dec.bias"] = torch.full((1,), bias)
-    torch.save(tensors, folder / "mask_decoder.pth")
-
-
-def test_no_mask_is_unknown_and_says_so(released, copied, plane):
-    with_bias(copied, -1e3)
-    answer = ask(load(released, copied), plane)
+def test_no_mask_is_unknown_and_says_so(network, plane):
+    answer = ask(model_of(with_bias(network, -1e3)), plane)
     assert (answer.status, answer.mask, answer.box, answer.points) == ("unknown", None, None, None)
     assert answer.answer.startswith("The model drew no mask, which says nothing about")
 
 
-def test_faithful_masks_are_stretched_so_that_there_always_is_one(released, copied, plane):
-    with_bias(copied, -8.0)
-    assert ask(load(released, copied), plane).status == "unknown"
-    answer = ask(load(released, copied, faithful=True), plane)
+def test_faithful_masks_are_stretched_so_that_there_always_is_one(network, plane):
+    low = with_bias(network, -8.0)
+    assert ask(model_of(low), plane).status == "unknown"
+    answer = ask(model_of(low, faithful=True), plane)
     assert answer.status == "found"
     assert 0 < answer.mask.sum() < answer.mask.size
     assert any("stretched" in note for note in answer.provenance.notes)
 
 
-def test_a_mask_over_everything_is_compared_with_the_words(released, copied, plane, monkeypatch):
-    with_bias(copied, 1e3)
-    model = load(released, copied)
+def test_a_mask_over_everything_is_compared_with_the_words(network, plane, monkeypatch):
+    model = model_of(with_bias(network, 1e3))
     monkeypatch.setattr(model, "_write", lambda *_: "The tumor is at the center of the image.")
     answer = ask(model, plane)
     assert answer.mask.all()
@@ -189,17 +205,17 @@ def test_a_mask_over_everything_is_compared_with_the_words(released, copied, pla
     assert "place of the mask in the image: center" in answer.provenance.notes
 
 
-def test_cancelled_between_tokens(released, plane):
-    model = load(released)
+def test_cancelled_between_tokens(network, plane):
+    model = model_of(network)
     asked = iter([False] * 4)
     with pytest.raises(CancelledError):
         ask(model, plane, cancelled=lambda: next(asked, True))
     assert ask(model, plane).status == "found"
 
 
-def test_hints_of_the_user_are_told_as_unused(released, plane):
+def test_hints_of_the_user_are_told_as_unused(network, plane):
     question = Question("Where?", plane, box=(1.0, 2.0, 9.0, 9.0))
-    answer = load(released).ask(question, on_text=lambda text: None, cancelled=lambda: False)
+    answer = model_of(network).ask(question, on_text=lambda text: None, cancelled=lambda: False)
     assert any("takes no box or points" in note for note in answer.provenance.notes)
 
 
@@ -267,21 +283,21 @@ QUERY = "base_model.model.model.layers.1.self_attn.q_proj"
         (lambda t: t[f"{QUERY}.lora_A.weight"].fill_(torch.nan), "not numbers"),
     ],
 )
-def test_an_adapter_that_is_not_used_up_is_refused(released, copied, change, message):
+def test_an_adapter_that_is_not_used_up_is_refused(base_tensors, copied, change, message):
     change_adapter(copied, change)
     with pytest.raises(WeightsError, match=message):
-        load(released, copied)
+        with_adapter(base_tensors, find_folder(copied))
 
 
 @pytest.mark.parametrize(("key", "value"), [("use_dora", True), ("peft_type", "IA3"), ("lora_alpha", None)])
-def test_adapters_of_another_kind_are_refused(released, copied, key, value):
+def test_adapters_of_another_kind_are_refused(base_tensors, copied, key, value):
     file = copied / "lora_adapter" / "adapter_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
     with pytest.raises(WeightsError, match=key if value else "no readable settings"):
-        load(released, copied)
+        with_adapter(base_tensors, find_folder(copied))
 
 
-def test_damaged_and_foreign_weights_are_refused(released, copied, plane):
+def test_damaged_and_foreign_weights_are_refused(released, copied):
     (copied / "mask_decoder.pth").write_bytes((copied / "mask_decoder.pth").read_bytes()[:1000])
     with pytest.raises(WeightsError, match=r"mask_decoder\.pth"):
         load(released, copied)
@@ -292,22 +308,19 @@ def test_damaged_and_foreign_weights_are_refused(released, copied, plane):
 
 
 def test_a_decoder_for_another_language_model_is_refused(released, copied):
-    from napari_medreason.models.prs_med.decoder import MaskDecoder
-
     torch.save(MaskDecoder("v5", hidden_size=48).state_dict(), copied / "mask_decoder.pth")
     with pytest.raises(WeightsError, match=r"reads hidden states of 48 numbers, base has 32"):
         load(released, copied)
 
 
-def test_values_that_are_no_numbers_end_in_one_line(released, copied, plane):
-    with_bias(copied, float("nan"))
+def test_values_that_are_no_numbers_end_in_one_line(network, plane):
     with pytest.raises(WeightsError, match=r"not numbers \(NaN\)"):
-        ask(load(released, copied), plane)
+        ask(model_of(with_bias(network, float("nan"))), plane)
 
 
-def test_an_adapter_alone_is_refused(released, copied):
+def test_an_adapter_alone_is_refused(network, copied):
     with pytest.raises(ModelUnavailableError, match="load the whole folder"):
-        load(released).load_adapter(copied)
+        model_of(network).load_adapter(copied)
 
 
 def test_texts_are_the_released_ones(real_data):
