@@ -34,6 +34,22 @@ class EngineBridge(QObject):
         relayed = self._relayed({"on_result": on_result, "on_error": on_error})
         return self.client.segment(plane, **prompt, **relayed)
 
+    def weights(self, **callbacks: Callback) -> int:
+        """List the published weights; see EngineClient.weights."""
+        return self.client.weights(**self._relayed(callbacks))
+
+    def pull(self, weights: str, **callbacks: Callback) -> int:
+        """Download weights; see EngineClient.pull."""
+        return self.client.pull(weights, **self._relayed(callbacks))
+
+    def verify(self, weights: str, **callbacks: Callback) -> int:
+        """Compare weights with their hashes; see EngineClient.verify."""
+        return self.client.verify(weights, **self._relayed(callbacks))
+
+    def use(self, weights: str, folder: str | None, **callbacks: Callback) -> int:
+        """Take weights from a folder; see EngineClient.use."""
+        return self.client.use(weights, folder, **self._relayed(callbacks))
+
     def cancel(self, request_id: int) -> None:
         """End a request; its on_error gets CancelledError."""
         self.client.cancel(request_id)
