@@ -1,10 +1,12 @@
-"""Losses of MediSee with every constant (section 3.3 of its paper; released MediSee.py and bbox_head).
+"""Losses of MediSee with every constant (released MediSee.py and bbox_head).
 
 Boxes here are shares of the image's width and height: (center x, center y, width, height) as the box head
 gives them, or corners (x0, y0, x1, y1).
 """
 
 from __future__ import annotations
+
+from math import log, sqrt
 
 import numpy as np
 import torch
@@ -18,6 +20,9 @@ CROSS_ENTROPY_WEIGHT = 2.0
 DICE_WEIGHT = 0.5
 BOX_WEIGHT = 2.0
 """Of the sum of both box losses in the released training; the paper states 1.0 for each."""
+DIVERGENCE_WEIGHT = 2.0
+DIFFERENCE_WEIGHT = 1.0
+"""Of the two parts of the similarity loss, as in the paper."""
 FOREGROUND = 255
 """The only value of a stored mask that counts as inside."""
 _FEW = 1e-8
@@ -76,6 +81,24 @@ def box_loss(boxes: Tensor, true_corners: Tensor, *, as_released: bool = False) 
     return corner_loss(boxes, true_corners) + overlap
 
 
+def similarity_loss(image: Tensor, fused: Tensor, plain_image: Tensor, plain_fused: Tensor) -> Tensor:
+    """2 x Jensen-Shannon divergence + mean squared difference of two similarity maps (n, T).
+
+    A map says how much each image token's last hidden state (n, T, d) is like the fused candidate (n, d):
+    once for the question that needs reasoning, once for one with the plain name, which is the teacher and
+    gets no gradient. Of the paper only, which leaves open how maps are scaled: here dot products are
+    divided by the root of d; the divergence is that of their softmax over the T tokens.
+    """
+    found, teacher = _similarity(image, fused), _similarity(plain_image, plain_fused).detach()
+    logs, teacher_logs = found.log_softmax(-1), teacher.log_softmax(-1)
+    middle = torch.logaddexp(logs, teacher_logs) - log(2)
+    parts = [
+        functional.kl_div(middle, one, log_target=True, reduction="batchmean") for one in (logs, teacher_logs)
+    ]
+    difference = functional.mse_loss(found, teacher)
+    return DIVERGENCE_WEIGHT * (parts[0] + parts[1]) / 2 + DIFFERENCE_WEIGHT * difference
+
+
 def mask_to_box(mask: NDArray[np.generic], *, as_released: bool = False) -> tuple[float, float, float, float]:
     """Corners of the box around the value 255 in a (rows, columns) mask, as shares of width and height.
 
@@ -89,6 +112,10 @@ def mask_to_box(mask: NDArray[np.generic], *, as_released: bool = False) -> tupl
     high, wide = mask.shape
     x0, x1 = float(columns.min() / wide), float((columns.max() + past) / wide)
     return x0, float(rows.min() / high), x1, float((rows.max() + past) / high)
+
+
+def _similarity(image: Tensor, fused: Tensor) -> Tensor:
+    return torch.einsum("ntd,nd->nt", image, fused) / sqrt(image.shape[-1])
 
 
 def _ordered(boxes: Tensor) -> Tensor:

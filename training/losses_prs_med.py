@@ -1,4 +1,4 @@
-"""Losses of PRS-Med with every constant (section 4 of its paper; released loss.py)."""
+"""Losses of PRS-Med with every constant (released loss.py)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BORDER_WEIGHT = 5.0
 
 
 def structure_loss(logits: Tensor, target: Tensor, *, as_released: bool = False) -> Tensor:
-    """Cross-entropy plus 1 - IoU, both with more weight at borders (PraNet, MICCAI 2020, section 2.4).
+    """Cross-entropy plus 1 - IoU, both with more weight at borders (as in PraNet, MICCAI 2020).
 
     logits, target: (n, 1, rows, columns), target 0 to 1. A pixel's weight is 1 + 5 times how far it is from
     the mean of the 31 x 31 pixels around it (zeros outside the image). As released, a wrong argument

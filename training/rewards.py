@@ -1,4 +1,4 @@
-"""Rewards of MedReasoner's reinforcement learning, with every constant (paper, section 4; med_grounding.py).
+"""Rewards of MedReasoner's reinforcement learning, with every constant (med_grounding.py).
 
 A prediction is the text `<think>…</think><answer>{"bbox": …, "points_1": …, "points_2": …}</answer>` with
 inclusive pixels of the image that the model was shown (840 x 840); the truth is the JSON text

@@ -143,3 +143,32 @@ def test_gradients_of_box_losses_are_right(as_released):
     )
     truth = torch.tensor([[0.4, 0.35, 0.8, 0.6], [0.6, 0.1, 0.9, 0.3]], dtype=torch.float64)
     assert gradcheck(lambda values: losses_medisee.box_loss(values, truth, as_released=as_released), (boxes,))
+
+
+def test_similarity_loss_by_hand():
+    """Two tokens, one of which is as likely as 3 to 1, against an even teacher."""
+    odds = log(3)
+    image, fused = torch.tensor([[[odds], [0.0]]]), torch.ones(1, 1)
+    even = torch.zeros(1, 2, 1)
+    found, teacher = np.array([0.75, 0.25]), np.array([0.5, 0.5])
+    middle = (found + teacher) / 2
+    divergence = (found * np.log(found / middle)).sum() / 2 + (teacher * np.log(teacher / middle)).sum() / 2
+    got = losses_medisee.similarity_loss(image, fused, even, fused)
+    assert got.item() == pytest.approx(2 * divergence + odds**2 / 2, rel=1e-5)
+    assert losses_medisee.similarity_loss(image, fused, image, fused).item() == pytest.approx(0, abs=1e-7)
+
+
+def test_similarity_loss_teaches_only_the_pupil():
+    generator = torch.Generator().manual_seed(2)
+    image, plain = (
+        torch.randn(2, 5, 3, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(2)
+    )
+    fused, plain_fused = (
+        torch.randn(2, 3, generator=generator, dtype=torch.float64, requires_grad=True) for _ in range(2)
+    )
+    assert gradcheck(
+        lambda *pupil: losses_medisee.similarity_loss(*pupil, plain.detach(), plain_fused.detach()),
+        (image, fused),
+    )
+    losses_medisee.similarity_loss(image, fused, plain, plain_fused).backward()
+    assert (plain.grad, plain_fused.grad) == (None, None)
