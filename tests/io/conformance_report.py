@@ -19,6 +19,7 @@ import nibabel as nib
 import numpy as np
 
 from napari_medreason import io
+from napari_medreason.core.regrid import regridded
 from napari_medreason.core.volume import Volume
 from napari_medreason.errors import MedReasonError
 
@@ -27,6 +28,8 @@ COLUMN_MM = 1e-3
 CORNER_MM = 0.02
 """The reference affines are rounded to 5 decimals, which shifts the far corner of 512 pixels by 0.01 mm."""
 SCALE_SHARE = 1e-3
+MEAN_SHARE = 1e-3
+"""Of the range of values: by so much may the mean of an interpolated volume differ."""
 
 
 class Row(NamedTuple):
@@ -41,7 +44,9 @@ OUTCOMES = {
     "same": "shape, affine and every voxel agree",
     "scaled": "shape and affine agree, values differ by rounding or by a constant factor (Philips scaling)",
     "sheared": "shape and every voxel agree; ours keeps the shear of the tilted stack",
-    "regridded": "dcm2niix resampled a tilted stack; we do not",
+    "regridded": "resampled to a right-angled grid: same size, spacing and mean as by dcm2niix",
+    "evened": "resampled to even steps, of which dcm2niix chooses others; same size within slices and mean",
+    "guessed": "dcm2niix guesses how many tiles of a mosaic are slices; we read it from the protocol",
     "refused": "refused with a reason",
     "differs": "does not agree",
 }
@@ -61,12 +66,28 @@ def compare(data: Path, case: str, entry: dict[str, Any]) -> Iterator[Row]:
     except MedReasonError as error:
         yield Row(case, "refused", str(error))
         return
+    guessed = any("Guessing this is a mosaic" in text for text in entry["dcm2niix_warnings"])
     for reference in entry["dcm2niix"]:
         if "_Tilt" in reference["file"]:
-            yield Row(case, "regridded", reference["file"])
+            yield _resampled(case, volumes[0], reference)
+        elif guessed:
+            yield Row(case, "guessed", f"{volumes[0].shape_kji[0]} slices, dcm2niix {reference['shape'][2]}")
         else:
             rows = [_against(case, volume, reference) for volume in volumes]
             yield min(rows, key=lambda row: list(OUTCOMES).index(row.outcome))
+
+
+def _resampled(case: str, volume: Volume, reference: dict[str, Any]) -> Row:
+    ours = regridded(volume)
+    slices, rows, columns = ours.shape_kji
+    mean = float(ours.voxels.mean(dtype=np.float64))
+    spacing_ijk = ours.spacing_kji[::-1]
+    detail = f"{reference['file']}: mean {mean:.2f}, dcm2niix {reference['mean']:.2f}; {slices} slices"
+    within = [columns, rows] == reference["shape"][:2]
+    if not within or abs(mean - reference["mean"]) > MEAN_SHARE * (reference["max"] - reference["min"]):
+        return Row(case, "differs", detail)
+    even = slices == reference["shape"][2] and np.allclose(spacing_ijk, reference["zooms"], rtol=1e-4)
+    return Row(case, "regridded" if even else "evened", detail)
 
 
 def _against(case: str, volume: Volume, reference: dict[str, Any]) -> Row:
