@@ -59,3 +59,7 @@ class CancelledError(Exception):
 
 class WorkListError(MedReasonError):
     """A work list, or a step asked of one of its studies, can't be used as it is."""
+
+
+class RunError(MedReasonError):
+    """A training run, its configuration or its records can't be used as they are."""
