@@ -6,6 +6,7 @@ Exit code 0: done. 2: the input is at fault, one line on standard error says how
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from napari_medreason.cli_models import models_app
 from napari_medreason.errors import MedReasonError
 
 app = typer.Typer(
@@ -23,7 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-models_app = typer.Typer(help="The models that can answer.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 dataset_app = typer.Typer(
     help="Data sets of questions and answers from images with masks.", no_args_is_help=True
@@ -212,28 +213,63 @@ def demo(
 
 
 @app.command()
+def batch(
+    source: Annotated[
+        Path, typer.Argument(help="Table of questions (.csv, .tsv, .jsonl), or a folder of studies.")
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder for results; one that was stopped is gone on with.")],
+    question: Annotated[
+        list[str] | None, typer.Option(help="For a folder: what to ask about each study; may be repeated.")
+    ] = None,
+    plane: Annotated[PlaneName, typer.Option(help="For a folder: which cuts.")] = PlaneName.axial,
+    slices: Annotated[
+        str, typer.Option(help="For a folder: middle, all, every 5, 12, 10-20 or 3,7,10-12.")
+    ] = "middle",
+    model: Annotated[str | None, typer.Option(help="Model id; see `medreason models list`.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Of the model, as NAME=VALUE, such as precision=4bit.")
+    ] = None,
+    files: Annotated[
+        bool, typer.Option("--files/--no-files", help="Write mask and overlay of each answer.")
+    ] = True,
+    restart: Annotated[bool, typer.Option("--restart", help="Throw away answers that are there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask many questions about many studies; stop with Ctrl-C, start again to go on.
+
+    Exit code 0: every question has an answer. 2: some have none; results.csv says why. 1: it was stopped.
+    """
+    from napari_medreason import models
+    from napari_medreason.batch import run, start
+    from napari_medreason.batch.results import open_results
+
+    model_id = model or models.default()
+    models.info(model_id)
+    options = start.options_from(option or [])
+    rows = start.rows_from(source, question or [], axis=plane.value, slices=slices, left_out=out)
+    results = open_results(out, model=model_id, options=options, restart=restart)
+    loaded = start.make_model(model_id, options, told=_say)
+    try:
+        with start.stoppable() as stop:
+            asking = run.Asking(loaded.model, loaded.notes, files)
+            done = run.run_batch(rows, results, asking, report=_batch_report(), cancelled=stop.is_set)
+    finally:
+        loaded.model.close()
+    _say(f"{start.in_words(done)}; {out / 'results.csv'}")
+    if as_json:
+        _print_json(dataclasses.asdict(done))
+    if done.stopped:
+        _say("stopped; the same command goes on from here")
+    if done.stopped or done.faults:
+        raise typer.Exit(1 if done.stopped else 2)
+
+
+@app.command()
 def engine() -> None:
     """Run the child process that holds the models: frames on standard input and output."""
     from napari_medreason.engine.server import main as serve
 
     serve()
-
-
-@models_app.command("list")
-def models_list(as_json: JsonOption = False) -> None:
-    """List the models that can be named with --model."""
-    from napari_medreason import models
-
-    rows = [
-        {"id": m.id, "title": m.title, "system": m.system, "licence": m.licence, "default": m.default}
-        for m in models.available().values()
-    ]
-    if as_json:
-        _print_json({"models": rows})
-        return
-    for row in rows:
-        mark = "*" if row["default"] else " "
-        print(f"{mark} {row['id']:<16} {row['title']}  [{row['licence']}]")
 
 
 @dataset_app.command("build")
@@ -339,6 +375,28 @@ def _print_answer(report: dict[str, Any]) -> None:
 def _warn(warnings: tuple[str, ...]) -> None:
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr)
+
+
+def _batch_report() -> Any:
+    """A callback that keeps one line up to date on a terminal, and elsewhere writes one every half minute."""
+    import time
+
+    from napari_medreason.batch.start import in_words
+
+    live, last = sys.stderr.isatty(), [time.monotonic()]
+
+    def report(progress: Any) -> None:
+        if live:
+            print(f"\r{in_words(progress)}\x1b[K", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - last[0] > 30:
+            last[0] = time.monotonic()
+            _say(in_words(progress))
+
+    return report
 
 
 def _progress_to_stderr(what: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, cast
 from napari_medreason.errors import UnknownModelError
 from napari_medreason.models.base import GroundingModel, ModelInfo, Segmenter
 from napari_medreason.models.discovery import declared, is_built_in
+from napari_medreason.models.published import endpoint_models, named_pair
 from napari_medreason.models.segmenters import SegmenterInfo
 
 __all__ = [
@@ -23,14 +24,16 @@ __all__ = [
 
 
 def available() -> dict[str, ModelInfo]:
-    """Every known model by id: built-in ones and those of the entry points `napari_medreason.models`.
+    """Every known model by id: built-in ones, plugins' ones, and those on servers that the user named.
 
-    Only a built-in model can be the default, so that installing a plugin does not change who answers.
+    Plugins declare theirs under the entry points `napari_medreason.models`. Only a built-in model can be the
+    default, so that installing a plugin does not change who answers.
     """
-    return {
+    found = {
         id_: _listed(cast(ModelInfo, info), built_in=is_built_in(origin))
         for id_, (info, origin) in declared("MODELS").items()
     }
+    return found | {info.id: info for info in endpoint_models()}
 
 
 def _listed(info: ModelInfo, *, built_in: bool) -> ModelInfo:
@@ -43,8 +46,13 @@ def default() -> str:
 
 
 def info(name: str) -> ModelInfo:
-    """The model list's entry for the id `name`; UnknownModelError lists the known ids."""
+    """The model list's entry for the id `name`, or a pair of published weights (REASONER+SEGMENTER).
+
+    UnknownModelError lists the known ids; ModelUnavailableError when two weights make no pair.
+    """
     models = available()
+    if name not in models and (pair := named_pair(name)) is not None:
+        return pair
     if name not in models:
         raise UnknownModelError(_unknown("model", name, list(models)))
     return models[name]

@@ -31,17 +31,19 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class Endpoint:
     """A server that speaks OpenAI's chat interface, named by the user.
 
-    url: up to and with `/v1`. model: name of the model there. key_variable: environment variable that
-    holds the key, "" for none. coordinates: how the model there writes places in the image. images: what
-    the user agreed to send; only the asked plane's pixels and the question ever are.
+    url: up to and with `/v1`. model: name of the model there. consent: the user agreed that the asked plane's
+    pixels and the question are sent there; nothing else ever is. key_variable: environment variable that
+    holds the key, "" for the usual one. coordinates: how the model there writes places in the image.
+    segmenter: id of the weights that draw its masks, on this side.
     """
 
     name: str
     url: str
     model: str
+    consent: bool = False
     key_variable: str = ""
-    coordinates: str = "absolute"
-    images: bool = False
+    coordinates: str = "pixels"
+    segmenter: str = "medsam2"
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,8 @@ def endpoint(name: str) -> Endpoint:
 
 def checked_endpoint(one: Endpoint) -> Endpoint:
     """The endpoint itself; ModelUnavailableError when a value can't be used."""
-    kinds = [isinstance(getattr(one, name), str) for name in ("name", "url", "model", "key_variable")]
-    if not all(kinds) or not isinstance(one.images, bool):
+    texts = [value for key, value in asdict(one).items() if key != "consent"]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(one.consent, bool):
         raise ModelUnavailableError("an endpoint has a name, url and model in words; check the settings")
     if not _NAME.fullmatch(one.name):
         raise ModelUnavailableError(

@@ -22,7 +22,7 @@ from napari_medreason.models.settings import (
 )
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20)
-LAB = Endpoint("lab", "http://gpu-host:8000/v1", "Lingshu-7B", key_variable="LAB_KEY", images=True)
+LAB = Endpoint("lab", "http://gpu-host:8000/v1", "Lingshu-7B", key_variable="LAB_KEY", consent=True)
 
 
 @pytest.fixture(autouse=True)
