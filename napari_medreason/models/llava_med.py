@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import DynamicCache, StoppingCriteria, StoppingCriteriaList, TextStreamer
+from transformers import StoppingCriteriaList
 
 from napari_medreason.core.recent import Recent
 from napari_medreason.errors import CancelledError, WeightsError
@@ -24,9 +23,12 @@ from napari_medreason.models.base import Cancelled, OnText
 from napari_medreason.models.fit import Precision
 from napari_medreason.models.llava_layout import LlavaWeights, Tower, build_llava, read_llava
 from napari_medreason.models.llava_picture import Fitting, clip_pixels
+from napari_medreason.models.llava_prefix import ImagePrefix, prefix_key
 from napari_medreason.models.llava_tokenizer import IMAGE_ID, IMAGE_WORD, load_tokenizer, plain, spliced_ids
 from napari_medreason.models.loading import Placement, enough_memory, placement_for
 from napari_medreason.models.memory import give_memory_back
+from napari_medreason.models.reasoners.listening import CallbackStreamer, CancelWatch, StopWhenCancelled
+from napari_medreason.models.reasoners.prefix_cache import Prefix
 
 KEPT_PREFIXES = 2
 """Images whose keys and values are kept, about 80 MB each in bf16, so that a second question is cheap."""
@@ -40,21 +42,13 @@ class Sampling:
     top_p: float = 0.95
 
 
-@dataclass(frozen=True, eq=False)
-class _Prefix:
-    """The sequence up to the image's end: what every question about the image begins with."""
-
-    embeds: torch.Tensor
-    states: torch.Tensor
-    cache: Any
-
-
 class LlavaMed:
     """One LLaVA-Med on one device; `model` is transformers' LlavaForConditionalGeneration."""
 
     def __init__(self, model: Any, tokenizer: Any, *, name: str) -> None:
         self.model, self.tokenizer, self.name = model, tokenizer, name
-        self._prefixes: Recent[_Prefix] = Recent(KEPT_PREFIXES)
+        self._prefixes: Recent[ImagePrefix] = Recent(KEPT_PREFIXES)
+        self._watch = CancelWatch(model)
 
     @classmethod
     def load(
@@ -149,18 +143,21 @@ class LlavaMed:
         output = self.model.model.language_model(inputs_embeds=embeds, attention_mask=mask, use_cache=False)
         return output.last_hidden_state  # type: ignore[no-any-return]
 
-    def hidden_states(self, ids: Sequence[int], pixels: torch.Tensor | None) -> torch.Tensor:
+    def hidden_states(
+        self, ids: Sequence[int], pixels: torch.Tensor | None, *, cancelled: Cancelled = lambda: False
+    ) -> torch.Tensor:
         """Hidden states (length, hidden) of the last layer after the final norm, for use without training.
 
         What comes before the question is worked on once for the same image.
         """
-        with torch.inference_mode(), enough_memory(self.name), self._prefix(ids, pixels) as (prefix, rest):
+        with self._at_work(cancelled):
+            prefix, rest = self._prefix(list(ids), pixels)
             if prefix is None:
                 return self.states(*self.embed(rest, None))[0]
             if not rest:
                 return prefix.states[0]
             output = self.model.model.language_model(
-                inputs_embeds=self._words(rest), past_key_values=prefix.cache, use_cache=True
+                inputs_embeds=self._words(rest), past_key_values=prefix.kept.continued(), use_cache=True
             )
             return torch.cat([prefix.states, output.last_hidden_state], dim=1)[0]
 
@@ -176,21 +173,22 @@ class LlavaMed:
     ) -> list[int]:
         """New token ids after a prompt, up to and with the end-of-sequence token; greedy unless sampled.
 
-        CancelledError between tokens when `cancelled` says so.
+        CancelledError between layers of the network when `cancelled` says so.
         """
         if cancelled():
             raise CancelledError
-        with torch.inference_mode(), enough_memory(self.name), self._prefix(ids, pixels) as (prefix, rest):
+        with self._at_work(cancelled):
+            prefix, rest = self._prefix(list(ids), pixels)
             embeds = self._words(rest)
             if prefix is not None:
                 embeds = torch.cat([prefix.embeds, embeds], dim=1)
             new = self.model.generate(
                 inputs_embeds=embeds,
                 attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
-                past_key_values=None if prefix is None else prefix.cache,
+                past_key_values=None if prefix is None else prefix.kept.continued(),
                 max_new_tokens=max_new_tokens,
-                streamer=_CallbackStreamer(self.tokenizer, on_text),
-                stopping_criteria=StoppingCriteriaList([_StopWhenCancelled(cancelled)]),
+                streamer=CallbackStreamer(self.tokenizer, on_text),
+                stopping_criteria=StoppingCriteriaList([StopWhenCancelled(cancelled)]),
                 **_drawing(sampling),
             )
         if cancelled():
@@ -243,32 +241,26 @@ class LlavaMed:
         seen = self.model.get_image_features(pixel_values=pixels).pooler_output[0]
         return seen[None].to(self.model.get_input_embeddings().weight.dtype)  # type: ignore[no-any-return]
 
-    @contextmanager
-    def _prefix(
-        self, ids: Sequence[int], pixels: torch.Tensor | None
-    ) -> Iterator[tuple[_Prefix | None, list[int]]]:
-        """What is kept of the image, and the ids after it; its cache is cut to the image again afterwards."""
-        ids = list(ids)
+    def _prefix(self, ids: list[int], pixels: torch.Tensor | None) -> tuple[ImagePrefix | None, list[int]]:
+        """What is kept of the sequence up to the image's end, and the ids after it."""
         if IMAGE_ID not in ids or pixels is None:
-            yield None, ids
-            return
+            return None, ids
         at = ids.index(IMAGE_ID) + 1
-        key = _key(ids[:at], pixels)
-        prefix = self._prefixes.get(key) or self._prefixes.put(key, self._read(ids[:at], pixels))
-        try:
-            yield prefix, ids[at:]
-        except BaseException:
-            self._prefixes.drop(key)  # its layers may have grown unequally
-            raise
-        surplus = prefix.cache.get_seq_length() - prefix.embeds.shape[1]
-        if surplus:
-            prefix.cache.crop(-surplus)
+        key = prefix_key(ids[:at], pixels)
+        return self._prefixes.get(key) or self._prefixes.put(key, self._read(ids[:at], pixels)), ids[at:]
 
-    def _read(self, ids: list[int], pixels: torch.Tensor) -> _Prefix:
+    def _read(self, ids: list[int], pixels: torch.Tensor) -> ImagePrefix:
         embeds, _ = self.embed(ids, pixels)
-        cache = DynamicCache()
-        output = self.model.model.language_model(inputs_embeds=embeds, past_key_values=cache, use_cache=True)
-        return _Prefix(embeds, output.last_hidden_state, cache)
+        output = self.model.model.language_model(inputs_embeds=embeds, use_cache=True)
+        return ImagePrefix(
+            embeds, output.last_hidden_state, Prefix(output.past_key_values, embeds.shape[1], None)
+        )
+
+    @contextmanager
+    def _at_work(self, cancelled: Cancelled) -> Iterator[None]:
+        """No gradients, a clear fault when memory runs out, and a cancel heard between the layers."""
+        with torch.inference_mode(), enough_memory(self.name), self._watch.listening(cancelled):
+            yield
 
 
 def instruction(text: str) -> str:
@@ -276,35 +268,7 @@ def instruction(text: str) -> str:
     return f"[INST] {text} [/INST]"
 
 
-def _key(ids: Sequence[int], pixels: torch.Tensor) -> bytes:
-    digest = blake2b(pixels.detach().float().cpu().contiguous().numpy().data, digest_size=16)
-    digest.update(repr(list(ids)).encode())
-    return digest.digest()
-
-
 def _drawing(sampling: Sampling | None) -> dict[str, Any]:
     if sampling is None:
         return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     return {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-
-
-class _CallbackStreamer(TextStreamer):
-    """Hands whole words on as they are made."""
-
-    def __init__(self, tokenizer: Any, on_text: OnText) -> None:
-        super().__init__(tokenizer, skip_prompt=False, skip_special_tokens=True)
-        self._on_text = on_text
-
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        if text:
-            self._on_text(text)
-
-
-class _StopWhenCancelled(StoppingCriteria):
-    """Asked by `generate` after every token."""
-
-    def __init__(self, cancelled: Cancelled) -> None:
-        self._cancelled = cancelled
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        return torch.full((input_ids.shape[0],), self._cancelled(), dtype=torch.bool, device=input_ids.device)

@@ -242,6 +242,21 @@ def test_cancel_is_heard_at_every_stage(medisee, plane, calls):
     assert len(asked) <= calls + 2
 
 
+def test_cancel_is_heard_between_the_layers_of_both_networks(folders, plane, monkeypatch):
+    monkeypatch.setattr("napari_medreason.models.reasoners.listening.CANCEL_SECONDS", 0.0)
+    model, reached = load(folders[0], explain=False), []
+    network = model._network
+    parts = {"words": network.llava.model.model.language_model, "image": network.sam.vision_encoder}
+    for name, part in parts.items():
+        part.layers[0].register_forward_hook(lambda *_, name=name: reached.append(name))
+    for name in parts:
+        reached.clear()
+        with pytest.raises(CancelledError):
+            ask(model, plane, cancelled=lambda name=name: name in reached)
+        assert reached[-1] == name
+    assert ask(model, plane).status in ("found", "unknown")
+
+
 def test_close_gives_the_networks_back(folders, plane):
     model = load(folders[0])
     ask(model, plane)

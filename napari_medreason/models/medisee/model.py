@@ -63,7 +63,7 @@ class MediSee:
         self._pictures: Recent[SamPicture] = Recent(KEPT_PICTURES)
 
     def ask(self, question: Question, *, on_text: OnText, cancelled: Cancelled) -> Grounding:
-        """Answer one question; CancelledError between tokens and stages.
+        """Answer one question; CancelledError between layers of the networks.
 
         A mask without pixels makes the answer "unknown": that none could be drawn is no finding.
         """
@@ -72,10 +72,10 @@ class MediSee:
         picture, frame = isotropic_picture(question.plane)
         pixels = self._network.pixels(picture)
         spoken = self._speak(question, pixels, on_text, cancelled)
-        proposal = self._network.propose(spoken, pixels)
+        proposal = self._network.propose(spoken, pixels, cancelled=cancelled)
         reasoned = perf_counter()
         _check(cancelled)
-        image = self._embedding(picture)
+        image = self._embedding(picture, cancelled)
         _check(cancelled)
         logits = self._network.draw(proposal, image, _hints(question, frame))
         mask = frame.map_to_plane(logits, fill=_OUTSIDE_LOGIT) > 0
@@ -103,11 +103,11 @@ class MediSee:
             turn, pixels, max_new_tokens=self._max_new_tokens, on_text=on_text, cancelled=cancelled
         )
 
-    def _embedding(self, picture: NDArray[np.uint8]) -> SamPicture:
+    def _embedding(self, picture: NDArray[np.uint8], cancelled: Cancelled) -> SamPicture:
         digest = blake2b(picture.data, digest_size=16)
         digest.update(repr(picture.shape).encode())
         kept = self._pictures.get(digest.digest())
-        return kept or self._pictures.put(digest.digest(), self._network.embed(picture))
+        return kept or self._pictures.put(digest.digest(), self._network.embed(picture, cancelled=cancelled))
 
     def _reasoning(self, spoken: Spoken, box: Box | None, shape: tuple[int, int]) -> Reasoning:
         words = explanation(spoken.text)

@@ -47,6 +47,7 @@ from napari_medreason.models.medisee.medsam import (
     point_prompts,
 )
 from napari_medreason.models.memory import give_memory_back
+from napari_medreason.models.reasoners.listening import CancelWatch
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class MediSeeNetwork:
 
     def __init__(self, llava: LlavaMed, heads: MediSeeHeads, sam: Any, *, faithful: bool) -> None:
         self.llava, self.heads, self.sam, self.faithful = llava, heads, sam, faithful
+        self._watch = CancelWatch(sam)
         self._candidates = [int(id_) for id_ in llava.tokenizer.convert_tokens_to_ids(list(CANDIDATES))]
 
     @classmethod
@@ -106,9 +108,9 @@ class MediSeeNetwork:
         """CLIP's input for a (rows, columns, 3) uint8 RGB picture."""
         return self.llava.pixels(picture, "centre_crop" if self.faithful else "pad")
 
-    def embed(self, picture: NDArray[np.uint8]) -> SamPicture:
-        """MedSAM's embedding of the same picture."""
-        with torch.inference_mode(), enough_memory(self.llava.name):
+    def embed(self, picture: NDArray[np.uint8], *, cancelled: Cancelled = lambda: False) -> SamPicture:
+        """MedSAM's embedding of the same picture, which takes long on a CPU."""
+        with torch.inference_mode(), enough_memory(self.llava.name), self._watch.listening(cancelled):
             return embed_picture(self.sam, picture)
 
     def speak(
@@ -141,13 +143,13 @@ class MediSeeNetwork:
             raise WeightsError(f"the tokenizer of {self.llava.name} does not know {' and '.join(CANDIDATES)}")
         return Spoken(CANNED_ANSWER.strip(), ids, places)
 
-    def propose(self, spoken: Spoken, pixels: Tensor) -> Proposal:
+    def propose(self, spoken: Spoken, pixels: Tensor, *, cancelled: Cancelled = lambda: False) -> Proposal:
         """Box and text prompt from the states that predict the candidate tokens.
 
         WeightsError when they are not numbers.
         """
         ids = list(spoken.ids)
-        states = self.llava.hidden_states(ids[: max(spoken.places)], pixels)
+        states = self.llava.hidden_states(ids[: max(spoken.places)], pixels, cancelled=cancelled)
         with torch.inference_mode():
             seg, bbox = (states[self.predicting(ids, place)].float()[None] for place in spoken.places)
             proposal: Proposal = self.heads(seg, bbox)
