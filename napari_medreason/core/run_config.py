@@ -49,9 +49,9 @@ class Budget:
 class EvaluationPlan:
     """How a run is judged while it goes on.
 
-    every_steps: steps between two evaluations on the validation records. samples: answers kept as pictures and
-    words at each. patience: evaluations without a gain after which the run stops, 0 never. records: at most so
-    many are evaluated each time, 0 all. checkpoint_seconds: time between two checkpoints.
+    every_steps: steps between two evaluations on the validation records. samples: answers kept as
+    pictures and words at each. patience: evaluations without a gain after which the run stops, 0 never.
+    records: at most so many are evaluated each time, 0 all. checkpoint_seconds: time between checkpoints.
     """
 
     every_steps: int = 50
