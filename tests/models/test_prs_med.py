@@ -181,6 +181,13 @@ def test_coarse_rows_are_shown_undistorted_and_the_mask_comes_back(network):
     assert ask(model_of(network), wide).mask.shape == (20, 40)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (2, 130)])
+def test_small_and_narrow_planes_get_masks_of_their_own_shape(network, shape):
+    answer = ask(model_of(with_bias(network, 1e3)), plane_of(np.ones(shape)))
+    assert answer.mask.shape == shape
+    assert answer.mask.all()
+
+
 def test_no_mask_is_unknown_and_says_so(network, plane):
     answer = ask(model_of(with_bias(network, -1e3)), plane)
     assert (answer.status, answer.mask, answer.box, answer.points) == ("unknown", None, None, None)

@@ -129,10 +129,12 @@ class PrsMed:
         """A map (1, 1, size, size) that is above 0 inside the mask."""
         import torch
 
+        from napari_medreason.models.loading import enough_memory
+
         language = self._network.language
         text = self._prompts.for_mask(language.plain(question), language.plain(words))
         states = language.hidden_states(language.token_ids(text), language.pixels(picture))
-        with torch.inference_mode():
+        with torch.inference_mode(), enough_memory(self.id):
             logits = self._network.logits(features, states[None])
         if not bool(logits.isfinite().all()):
             raise WeightsError(

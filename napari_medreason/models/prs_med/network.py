@@ -15,7 +15,7 @@ from napari_medreason.errors import WeightsError
 from napari_medreason.models.fit import Precision
 from napari_medreason.models.llava_layout import read_llava
 from napari_medreason.models.llava_med import LlavaMed
-from napari_medreason.models.loading import placement_for
+from napari_medreason.models.loading import enough_memory, placement_for
 from napari_medreason.models.prs_med.decoder import MaskDecoder, load_decoder
 from napari_medreason.models.prs_med.encoder import TinySamEncoder, load_encoder
 from napari_medreason.models.prs_med.folder import PrsMedFolder, with_adapter
@@ -81,6 +81,6 @@ def load_network(
     placement = placement_for(base, device=device, precision=precision)
     language = LlavaMed.of(weights, folder.tokenizer or base, placement)
     files = (*weights.files, *folder.files)
-    return PrsMedNetwork(
-        language, encoder.to(language.device), decoder.to(language.device), weights_sha256(files)
-    )
+    with enough_memory(folder.name):
+        encoder, decoder = encoder.to(language.device), decoder.to(language.device)
+    return PrsMedNetwork(language, encoder, decoder, weights_sha256(files))
