@@ -19,11 +19,11 @@ DEMO_SLICE = 64
 """Axial slice of the synthetic CT with liver, spleen, stomach and kidneys on it."""
 
 _FILES_TRIED = 200
-_NIFTI_SUFFIXES = (".nii", ".nii.gz")
+_VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mgz", ".mgh", ".mha", ".mhd")
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerDataTuple]] | None:
-    """A reader for one NIfTI file, DICOM file or folder with DICOM files; None for anything else.
+    """A reader for one file of a volume, DICOM file or folder with DICOM files; None for anything else.
 
     Looks at names and first bytes only, and at no more than 200 files of a folder.
     """
@@ -34,7 +34,7 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerDataTuple
     place = Path(path)
     if place.is_dir():
         return read_layers if any(map(_is_dicom, islice(_files(place), _FILES_TRIED))) else None
-    if place.name.lower().endswith(_NIFTI_SUFFIXES) or (place.is_file() and _is_dicom(place)):
+    if place.name.lower().endswith(_VOLUME_SUFFIXES) or (place.is_file() and _is_dicom(place)):
         return read_layers
     return None
 
@@ -42,23 +42,44 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str], list[LayerDataTuple
 def read_layers(path: str | Sequence[str]) -> list[LayerDataTuple]:
     """The study at `path` (its largest series) as one image layer; doubts come as one warning.
 
+    A DICOM segmentation or structure set becomes a Labels layer, on the study it was drawn on where that
+    is open.
+
     napari waits for its readers, so slices of CT are decoded when they are first shown, and the
     others in the background meanwhile: a coronal view needs them all.
     """
     from napari_medreason import io
 
-    volume = io.read_lazily(path if isinstance(path, str) else path[0])
-    entries = _layers(volume)
+    place = Path(path if isinstance(path, str) else path[0])
+    masks = _mask_layers(place)
+    if masks is not None:
+        return masks
+    volume = io.read_lazily(place)
+    entries = _layers(volume, place)
     io.decode_ahead(volume.voxels)
     return entries
 
 
-def _layers(volume: Volume) -> list[LayerDataTuple]:
+def _mask_layers(place: Path) -> list[LayerDataTuple] | None:
+    """The Labels layer of a DICOM file that holds a mask; None for others."""
+    from napari_medreason.io import dicom_seg, rtstruct
+
+    if not (dicom_seg.is_segmentation(place) or rtstruct.is_rtstruct(place)):
+        return None
+    from napari_medreason.layers.mask_files import mask_layer
+
+    entry, doubts = mask_layer(place)
+    if doubts:
+        warnings.warn(" ".join(doubts), stacklevel=2)
+    return [entry]
+
+
+def _layers(volume: Volume, place: Path) -> list[LayerDataTuple]:
     from napari_medreason.layers import image_layer
 
     if volume.warnings:
         warnings.warn(" ".join(volume.warnings), stacklevel=2)
-    return [image_layer(volume)]
+    return [image_layer(volume, place)]
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -91,7 +112,7 @@ def sample_brain() -> list[LayerDataTuple]:
     from napari_medreason.layers import image_layer
 
     # not by read_layers: the doubt whether this NIfTI file is CT or MR does not apply, we made it
-    return [image_layer(io.read(_samples().brain_file()))]
+    return [image_layer(io.read(_samples().brain_file()), Path(_samples().brain_file()))]
 
 
 def sample_real_slice() -> list[LayerDataTuple]:

@@ -18,7 +18,10 @@ from napari_medreason import io, layers
 from napari_medreason._qt import canvas_letters, notify
 from napari_medreason.io import SeriesInfo
 
-FILE_FILTER = "Studies (*.dcm *.nii *.nii.gz *.zip *.png *.jpg *.jpeg);;All files (*)"
+FILE_FILTER = (
+    "Studies (*.dcm *.nii *.nii.gz *.nrrd *.nhdr *.mgz *.mgh *.mha *.mhd *.zip *.png *.jpg *.jpeg)"
+    ";;All files (*)"
+)
 SHOW_PROGRESS_AFTER_MILLISECONDS = 300
 
 _open: set[StudyOpener] = set()
@@ -142,7 +145,7 @@ def _layer_at(
     path: Path, uid: str, *, progress: Any, cancelled: Any
 ) -> tuple[layers.LayerDataTuple, tuple[str, ...]]:
     volume = io.read(path, series=uid or None, progress=progress, cancelled=cancelled)
-    return layers.image_layer(volume), volume.warnings
+    return layers.image_layer(volume, path), volume.warnings
 
 
 def series_words(series: SeriesInfo) -> str:

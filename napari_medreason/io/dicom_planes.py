@@ -55,6 +55,17 @@ class Planes:
         k = int(np.argmin(distances))
         return k if distances[k] < SAME_PLACE * self.pixel_mm else None
 
+    def same_places(self, other: Planes) -> bool:
+        """Whether both have their pixels at the same places."""
+        if self.shape != other.shape or self.origins.shape != other.origins.shape:
+            return False
+        apart = [
+            np.abs(self.origins - other.origins).max(),
+            np.abs(self.row_step - other.row_step).max() * self.shape[1],
+            np.abs(self.column_step - other.column_step).max() * self.shape[0],
+        ]
+        return bool(max(apart) < SAME_PLACE * self.pixel_mm)
+
     @property
     def slice_mm(self) -> float:
         """The smallest distance between slices along the normal; a pixel where there is one slice."""
@@ -73,8 +84,10 @@ class Planes:
 
 
 def planes_of(image: Volume) -> Planes:
-    """The planes of a volume's regular grid."""
+    """The slices of a volume, where its reader found them."""
     affine = image.affine
     count, rows, columns = image.shape_kji
-    origins = affine[:3, 3] + np.arange(count)[:, np.newaxis] * affine[:3, 2]
+    origins = image.slice_positions
+    if origins is None:
+        origins = affine[:3, 3] + np.arange(count)[:, np.newaxis] * affine[:3, 2]
     return Planes(origins, affine[:3, 0], affine[:3, 1], (rows, columns))

@@ -16,9 +16,10 @@ from napari_medreason.core.volume import Volume
 from napari_medreason.errors import ExportError, MedReasonError
 from napari_medreason.io import archive
 from napari_medreason.io.base import ReadOptions
+from napari_medreason.io.dicom_choice import choose
 from napari_medreason.io.dicom_headers import FrameHeader
-from napari_medreason.io.dicom_planes import Planes
-from napari_medreason.io.dicom_series import Stack, scan
+from napari_medreason.io.dicom_planes import Planes, planes_of
+from napari_medreason.io.dicom_series import Stack
 from napari_medreason.io.dicom_values import DAMAGED
 
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID")
@@ -77,8 +78,11 @@ def _source(path: Path, image: Volume, frame: int | None) -> DicomSource:
             "must; export NIfTI or NRRD"
         )
     planes = _planes(images)
-    if stack.info.shape_kji != image.shape_kji:
-        raise ExportError("the source images have changed since the study was opened; open it again")
+    if stack.info.shape_kji != image.shape_kji or not planes.same_places(planes_of(image)):
+        raise ExportError(
+            "the image is not on the grid of its DICOM series any more (it was resampled, or the files have "
+            "changed); draw on the images as they were read, or export NIfTI or NRRD"
+        )
     headers = _headers(images)
     made_up = not headers[0].get("FrameOfReferenceUID")
     for header in headers:
@@ -91,13 +95,12 @@ NO_DICOM = "the image is no DICOM series; DICOM segmentations and contours refer
 
 def _stack(path: Path, series: str) -> Stack:
     try:
-        stacks = scan(path, ReadOptions(series)).stacks
+        part = choose(path, ReadOptions(series)).part
     except MedReasonError as error:
         raise ExportError(f"the source images can't be found again: {error}") from error
-    found = [stack for stack in stacks if stack.info.uid == series]
-    if not found:
-        raise ExportError("the series that the mask was drawn on is not there any more; open the study again")
-    return found[0]
+    if isinstance(part, Path):
+        raise ExportError(NO_DICOM)
+    return part
 
 
 def _planes(images: Sequence[FrameHeader]) -> Planes:

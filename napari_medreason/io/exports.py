@@ -76,8 +76,9 @@ IMAGE_FORMATS = (
 class Drawing:
     """A mask and what it was drawn on.
 
-    labels: (k, j, i) on the grid of the image, 0 is background. names: of labels. place: the file or folder
-    that the image was read from. frame: 0-based, of a 4D image. drawn_by: for DICOM.
+    labels: (k, j, i) on the grid of the image, 0 is background; files of voxels also take frames in front.
+    names: of labels. place: the file or folder that the image was read from. frame: 0-based, of a 4D image.
+    drawn_by: for DICOM.
     """
 
     labels: NDArray[Any]
@@ -106,7 +107,7 @@ def export_mask(path: Path, drawing: Drawing, form: str) -> Receipt:
     if not has_suffix(path, one.suffixes):
         raise ExportError(f"{path.name} is no name for {one.title}; use {' or '.join(one.suffixes)}")
     labels = _smallest(checked_labels(drawing.labels))
-    if labels.shape != drawing.image.shape_kji:
+    if labels.shape[-3:] != drawing.image.shape_kji or labels.ndim > (3 if one.needs_dicom else 4):
         raise LabelMapError(
             f"the mask has shape {labels.shape}, its image {drawing.image.shape_kji}; they must agree"
         )

@@ -82,8 +82,10 @@ def write(path: Path, volume: Volume) -> None:
         raise ExportError(f"NIfTI can't hold {voxels.dtype} voxels; use integers or float32/float64")
     kind: Any = nibabel.Nifti1Image if max(voxels.shape) <= _MAX_NIFTI1_SIZE else nibabel.Nifti2Image
     affine_ras = RAS_FROM_LPS @ volume.affine
-    image = kind(voxels.transpose(), affine_ras, dtype=voxels.dtype)
-    _set_forms(image.header, affine_ras, known=volume.orientation_known)
+    # Without an affine of its own nibabel leaves the codes alone; with one it sets the sform when it saves.
+    known = volume.orientation_known
+    image = kind(voxels.transpose(), affine_ras if known else None, dtype=voxels.dtype)
+    _set_forms(image.header, affine_ras, known=known)
     image.header.set_xyzt_units("mm", "sec" if voxels.ndim == 4 else "unknown")
     with replace_file(path) as temporary:
         nibabel.save(image, temporary)

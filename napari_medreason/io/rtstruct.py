@@ -64,6 +64,20 @@ def is_rtstruct(path: Path) -> bool:
         return False
 
 
+def referenced_series(path: Path) -> tuple[str, ...]:
+    """Series Instance UIDs (0020,000E) of the images that a structure set refers to."""
+    try:
+        data = pydicom.dcmread(path, specific_tags=["ReferencedFrameOfReferenceSequence"])
+        return tuple(
+            str(series.SeriesInstanceUID)
+            for frame in data.get("ReferencedFrameOfReferenceSequence") or ()
+            for study in frame.get("RTReferencedStudySequence") or ()
+            for series in study.get("RTReferencedSeriesSequence") or ()
+        )
+    except DAMAGED as error:
+        raise UnreadableImageError(f"{path.name} is no DICOM structure set, or is damaged") from error
+
+
 def read_rois(path: Path, planes: Planes) -> Iterator[Roi]:
     """The regions of a structure set on the slices of a series, in the order of the file.
 

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -26,6 +27,7 @@ from napari_medreason.core.geometry import axis_directions, closest_patient_axes
 from napari_medreason.core.plane import AXES, Axis, Plane, cut
 from napari_medreason.core.volume import Volume, Window, default_window
 from napari_medreason.errors import QuestionError
+from napari_medreason.layers.opened import OpenedStudy, remember
 
 LayerDataTuple = tuple[Any, dict[str, Any], str]
 METADATA_KEY = "medreason"
@@ -124,13 +126,16 @@ def _flips(study: StudyRef) -> tuple[Any, ...]:
     return (..., *(slice(None, None, -1 if flip else 1) for flip in study.flipped))
 
 
-def image_layer(volume: Volume) -> LayerDataTuple:
-    """The volume as an image layer in the display frame; QuestionError when no voxel is finite."""
+def image_layer(volume: Volume, place: Path | None = None) -> LayerDataTuple:
+    """The volume as an image layer in the display frame; QuestionError when no voxel is finite.
+
+    place: the file or folder that it was read from; exports to DICOM look there for its images.
+    """
     window = default_window(volume)
     study = _study_of_volume(volume)
     data = display_array(volume.voxels, study)
     study = replace(study, content=content_of(data))
-    _studies[study.id] = study
+    _register(study, volume, place)
     labels, unit = _labels_and_unit(study)
     frames = study.layer_ndim - 3
     attributes = {
@@ -144,6 +149,31 @@ def image_layer(volume: Volume) -> LayerDataTuple:
         "metadata": {METADATA_KEY: {"study": study, NOTES_KEY: _notes(volume)}},
     }
     return data, attributes, "image"
+
+
+def _register(study: StudyRef, volume: Volume, place: Path | None) -> None:
+    _studies[study.id] = study
+    # a copy, so that `is_ours` still tells when no layer holds the study any more
+    remember(OpenedStudy(replace(study), place, volume.slice_positions))
+
+
+def grid_volume(study: StudyRef, slice_positions: NDArray[np.float64] | None) -> Volume:
+    """One frame of a study as a volume without voxels of its own."""
+    return Volume(
+        np.broadcast_to(np.zeros((), np.uint8), study.shape_kji),
+        np.array(study.affine),
+        modality=study.modality,
+        name=study.name,
+        orientation_known=study.orientation_known,
+        calibrated=study.calibrated,
+        series_uid=study.series_uid,
+        slice_positions=slice_positions,
+    )
+
+
+def open_studies() -> tuple[StudyRef, ...]:
+    """The studies of this process that a layer, or a note about one, still holds."""
+    return tuple(_studies.values())
 
 
 def _notes(volume: Volume) -> ReadingNotes:

@@ -142,6 +142,17 @@ def test_sheared_grid_is_kept_in_the_sform_alone(tmp_path, ramp):
     assert int(written.header["qform_code"]) == 0
 
 
+def test_any_affine_without_orientation_stays_unknown(tmp_path, ramp, oblique_affine):
+    for affine in (np.diag([1.0, 2, 3, 1]), oblique_affine):
+        volume = Volume(ramp, affine, orientation_known=False)
+        io.write(tmp_path / "u.nii.gz", volume)
+        header = nib.load(tmp_path / "u.nii.gz").header
+        assert int(header["sform_code"]) == int(header["qform_code"]) == 0
+        again = io.read(tmp_path / "u.nii.gz")
+        assert not again.orientation_known
+        np.testing.assert_allclose(again.spacing_kji, volume.spacing_kji, rtol=1e-6)
+
+
 def test_unknown_orientation_stays_unknown(tmp_path, ramp):
     image = nib.Nifti1Image(ramp.T, None)
     image.header.set_zooms((0.5, 0.6, 2.0))
@@ -381,7 +392,7 @@ def test_write_refuses_what_it_cannot_do(tmp_path, ramp):
         io.write(tmp_path / "x.docx", volume)
     for pair in ("x.img", "x.hdr", "x.img.gz", "X.HDR"):
         # Two files can't be replaced as one.
-        with pytest.raises(ExportError, match=r"use one of .nii.gz, .nii$"):
+        with pytest.raises(ExportError, match=r"use one of .nii.gz, .nii, .nrrd$"):
             io.write(tmp_path / pair, volume)
     with pytest.raises(ExportError, match="shape"):
         io.write(tmp_path / "x.nii.gz", np.ones((2, 2, 2), bool), like=volume)
