@@ -47,6 +47,15 @@ class LabelFormat(StrEnum):
     medpos_csv = "medpos-csv"
 
 
+class ExportName(StrEnum):
+    """Forms in which `export` writes masks; see io.exports."""
+
+    nifti = "nifti"
+    nrrd = "nrrd"
+    dicom_seg = "dicom-seg"
+    rtstruct = "rtstruct"
+
+
 class ComponentsName(StrEnum):
     """How a label of several parts on a slice is listed."""
 
@@ -135,7 +144,7 @@ def info(image: ImageArgument, series: SeriesOption = None, as_json: JsonOption 
 @app.command()
 def convert(
     image: ImageArgument,
-    out: Annotated[Path, typer.Argument(help="File to write: .nii or .nii.gz.")],
+    out: Annotated[Path, typer.Argument(help="File to write: .nii.gz, .nii or .nrrd.")],
     series: SeriesOption = None,
     regrid: Annotated[
         bool, typer.Option("--regrid", help="Resample a sheared study to a right-angled grid.")
@@ -150,6 +159,34 @@ def convert(
     io.write(out, written)
     print(f"wrote {out}")
     _warn(written.warnings)
+
+
+@app.command()
+def export(
+    mask: Annotated[Path, typer.Argument(help="Label map, DICOM segmentation or structure set.")],
+    out: Annotated[Path, typer.Argument(help="File to write.")],
+    to: Annotated[ExportName, typer.Option(help="What to write.")],
+    image: Annotated[Path, typer.Option(help="The study that the mask was drawn on.")],
+    series: SeriesOption = None,
+    frame: Annotated[int | None, typer.Option(help="0-based frame of a 4D DICOM study.")] = None,
+    names: Annotated[
+        str | None, typer.Option(help="Names of the labels, such as “1 liver, 2 left kidney”.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a mask in the geometry of its study, read it back and compare."""
+    from napari_medreason import io, layers
+    from napari_medreason.io.exports import export_file
+
+    study = io.read(image, series=series, progress=_progress_to_stderr("reading"))
+    chosen = layers.parsed_names(names or "")
+    receipt = export_file(mask, out, to.value, study=study, place=image, frame=frame, names=chosen)
+    if as_json:
+        _print_json(receipt.as_json())
+    else:
+        print(receipt.words, file=sys.stdout if receipt.identical else sys.stderr)
+    if not receipt.identical:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -248,6 +285,9 @@ def batch(
     options = start.options_from(option or [])
     rows = start.rows_from(source, question or [], axis=plane.value, slices=slices, left_out=out)
     results = open_results(out, model=model_id, options=options, restart=restart)
+    if results.complete(rows):
+        _say("all questions have answers already; --restart asks them again")
+        return
     loaded = start.make_model(model_id, options, told=_say)
     try:
         with start.stoppable() as stop:
