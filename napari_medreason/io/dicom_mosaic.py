@@ -27,6 +27,10 @@ NO_DIRECTION = (
     "Siemens mosaic (slices tiled into one image) that does not say how many slices it holds and in which "
     "direction they follow, because its CSA header was removed: export single slices or enhanced DICOM"
 )
+CONTRADICTION = (
+    "Siemens mosaic (slices tiled into one image) that can't be taken apart, because {reason}: export "
+    "single slices or enhanced DICOM"
+)
 _PROTOCOL = ("MrPhoenixProtocol", "MrProtocol")
 _COUNT = re.compile(r"^sSliceArray\.lSize\s*=\s*(\d+)", re.MULTILINE)
 _POSITION = re.compile(r"^sSliceArray\.asSlice\[(\d+)\]\.sPosition\.d(Sag|Cor|Tra)\s*=\s*(\S+)", re.MULTILINE)
@@ -62,7 +66,7 @@ class Mosaic:
         """(rows, columns) of a slice, from those of the mosaic."""
         rows, columns = (size // self.tiles_per_side for size in shape)
         if rows * self.tiles_per_side != shape[0] or columns * self.tiles_per_side != shape[1]:
-            raise NoMosaicError("the mosaic can't be divided into that many tiles")
+            raise NoMosaicError("its size does not fit the number of slices that it states")
         return rows, columns
 
     def tile_places(self, tile: tuple[int, int]) -> Iterator[tuple[int, int]]:
@@ -85,7 +89,7 @@ class Mosaic:
         around the centre of the first slice.
         """
         if corner is None or orientation is None or spacing is None:
-            raise NoMosaicError("the mosaic has no position")
+            raise NoMosaicError("it has no position")
         row, column = np.array(orientation).reshape(2, 3)
         tile = self.tile_shape(shape)
         beside, above = (shape[1] - tile[1]) / 2, (shape[0] - tile[0]) / 2
@@ -104,8 +108,8 @@ def read_mosaic(path: Path) -> Mosaic | str:
     blocks = list(_csa_blocks(header))
     try:
         return _from_image_block(header, blocks) or _from_protocol(header, blocks) or NO_DIRECTION
-    except NoMosaicError:
-        return NO_DIRECTION
+    except NoMosaicError as error:
+        return CONTRADICTION.format(reason=error)
 
 
 def _csa_blocks(header: Dataset) -> Iterator[dict[str, Any]]:
@@ -172,7 +176,7 @@ def _checked(header: Dataset, count: int, along: NDArray[np.float64], step: floa
     upright = np.cross(row, column)
     cosine = float(along @ upright) / length if length > 0 else 0.0
     if not 1 <= count <= _MAX_TILES or abs(cosine) < _SAME_DIRECTION or not 0 < abs(distance) < 1e3:
-        raise NoMosaicError("what the mosaic says about its slices can't be true")
+        raise NoMosaicError("what it states about its slices can't be true")
     made = Mosaic(count, tuple(float(part) for part in upright * np.sign(cosine)), abs(distance))
     made.tile_shape((int(value_of(header, "Rows")), int(value_of(header, "Columns"))))
     return made

@@ -1,4 +1,4 @@
-"""How our reading of real DICOM series compares with dcm2niix, series by series.
+"""How our reading of real series compares with dcm2niix, and that of single files with other libraries.
 
 Run: MEDREASON_TEST_DATA=FOLDER python tests/io/conformance_report.py
 Both results are brought to the axis order of dcm2niix's affine; voxels are compared by hash.
@@ -17,6 +17,10 @@ from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conformance_files import OUTCOMES as FILE_OUTCOMES
+from conformance_files import compare_file
 
 from napari_medreason import io
 from napari_medreason.core.regrid import regridded
@@ -130,17 +134,25 @@ def _values(case: str, voxels: np.ndarray, reference: dict[str, Any]) -> Row:
     return Row(case, outcome, f"{reference['file']}: factor {factor:.6g}")
 
 
+def single_files(data: Path) -> list[Path]:
+    """Every file of the conformance folder that is no archive."""
+    return [
+        path for path in sorted((data / "conformance").rglob("*")) if path.is_file() and path.suffix != ".zip"
+    ]
+
+
 def main() -> int:
-    """Print the table and the counts; 1 when anything differs."""
+    """Print both tables and their counts; 1 when anything differs."""
     data = Path(os.environ["MEDREASON_TEST_DATA"])
-    counts: Counter[str] = Counter()
-    for case, entry in load_reference(data).items():
-        for row in compare(data, case, entry):
-            counts[row.outcome] += 1
-            sys.stdout.write(f"{row.outcome:10} {row.case:50} {row.detail}\n")
-    for outcome, meaning in OUTCOMES.items():
-        sys.stdout.write(f"{counts[outcome]:4} {outcome}: {meaning}\n")
-    return int(counts["differs"] > 0)
+    series = [row for case, entry in load_reference(data).items() for row in compare(data, case, entry)]
+    files = [compare_file(path) for path in single_files(data)]
+    for table, outcomes in ((series, OUTCOMES), (files, FILE_OUTCOMES)):
+        counts = Counter(row.outcome for row in table)
+        for name, outcome, detail in table:
+            sys.stdout.write(f"{outcome:10} {name:50} {detail}\n")
+        for outcome, meaning in outcomes.items():
+            sys.stdout.write(f"{counts[outcome]:4} {outcome}: {meaning}\n")
+    return int(any(row.outcome == "differs" for row in (*series, *files)))
 
 
 if __name__ == "__main__":
