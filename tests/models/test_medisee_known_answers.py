@@ -7,10 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from napari_medreason.core.plane import cut
+from napari_medreason.core.volume import Volume, Window
 from napari_medreason.models.medisee.conversation import candidate_places, explanation
 from napari_medreason.models.medisee.heads import BoxHead, MediSeeHeads, Router, corners
 from napari_medreason.models.medisee.network import scaled_boxes
+from napari_medreason.models.medisee.pictures import box_in_plane, box_shares, isotropic_picture
 
 from . import tiny_medisee
 
@@ -90,6 +95,12 @@ def test_states_are_taken_where_the_released_code_takes_them():
 
 
 # Without the known answers
+
+
+def square_plane(shape, spacing):
+    """An empty axial plane; spacing is (row, column) in mm."""
+    volume = Volume(np.zeros((1, *shape), np.float32), np.diag([spacing[1], spacing[0], 1.0, 1.0]))
+    return cut(volume, "axial", 0, Window(0, 1))
 
 
 def test_a_router_weighs_by_sigmoids_over_their_sum_first_the_box():
@@ -173,3 +184,81 @@ def test_only_candidates_after_the_question_count():
     ids = [1, 7, 8, -200, 5, 8, 7, 7, 2]
     assert candidate_places(ids, (7, 8), start=4) == (6, 5)
     assert candidate_places(ids, (7, 8), start=6) is None
+
+
+def test_sizes_of_the_released_medsam_are_read_off_its_tensors():
+    """SAM ViT-B of segment-anything, without memory: the published sizes, and a name for every tensor."""
+    from segment_anything.build_sam import build_sam_vit_b
+    from transformers import SamModel
+
+    from napari_medreason.models.checkpoints import load_strictly
+    from napari_medreason.models.medisee.medsam import named_tensors, sam_config
+
+    with torch.device("meta"):
+        tensors = build_sam_vit_b().state_dict()
+        config = sam_config(tensors)
+        model = SamModel(config)
+    vision = config.vision_config
+    assert (vision.hidden_size, vision.num_hidden_layers, vision.num_attention_heads) == (768, 12, 12)
+    assert (vision.image_size, vision.patch_size, vision.window_size) == (1024, 16, 14)
+    assert vision.global_attn_indexes == [2, 5, 8, 11]
+    assert config.mask_decoder_config.mlp_dim == 2048
+    load_strictly(model, named_tensors(tensors), what="SAM ViT-B")
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(93.7e6, rel=0.001)
+
+
+def test_llava_med_at_full_size_has_a_name_for_every_tensor():
+    """Mistral-7B with CLIP ViT-L/14-336, without memory; 7.06 + 0.18 + 0.30 billion weights without word rows."""
+    from transformers import CLIPVisionConfig, LlavaForConditionalGeneration
+
+    from napari_medreason.models.llava_layout import LlavaWeights, llava_config
+
+    sizes = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32}
+    heads = {"num_attention_heads": 32, "num_key_value_heads": 8}
+    tower = CLIPVisionConfig(
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        image_size=336,
+        patch_size=14,
+    )
+    rows = {"model.embed_tokens.weight": torch.empty(32002, 4096, device="meta")}
+    weights = LlavaWeights("LLaVA-Med", {**sizes, **heads}, tower, rows, ())
+    with torch.device("meta"):
+        model = LlavaForConditionalGeneration(llava_config(weights))
+    count = {name: sum(p.numel() for p in part.parameters()) for name, part in model.model.named_children()}
+    assert count["language_model"] + 32002 * 4096 == 7_241_732_096 + 2 * 2 * 4096
+    assert count["vision_tower"] == pytest.approx(303.5e6, rel=0.001)
+    assert count["multi_modal_projector"] == 1024 * 4096 + 4096 + 4096 * 4096 + 4096
+
+
+@given(
+    st.tuples(st.integers(8, 80), st.integers(8, 80)),
+    st.tuples(st.floats(0.3, 4), st.floats(0.3, 4)),
+    st.lists(st.floats(0, 1), min_size=4, max_size=4, unique=True),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_box_comes_back_from_the_shares_of_the_picture(shape, spacing, numbers):
+    plane = square_plane(shape, spacing)
+    picture, frame = isotropic_picture(plane)
+    rows, columns = picture.shape[:2]
+    assert (
+        abs(rows / columns - shape[0] * spacing[0] / (shape[1] * spacing[1])) < 2 / min(rows, columns) + 0.2
+    )
+    (x0, x1), (y0, y1) = sorted(numbers[:2]), sorted(numbers[2:])
+    width, height = x1 * (shape[1] - 2) + 1, y1 * (shape[0] - 2) + 1
+    box = (x0 * (shape[1] - 2), y0 * (shape[0] - 2), width + 0.5, height + 0.5)
+    shares = box_shares(box, frame)
+    assert shares[0] <= shares[2]
+    assert shares[1] <= shares[3]
+    found = box_in_plane(shares, frame)
+    assert found is not None
+    assert np.abs(np.subtract(found, box)).max() < 1.0 + 1e-6  # a box under one picture pixel grows to one
+
+
+def test_a_box_beside_the_picture_is_none():
+    _, frame = isotropic_picture(square_plane((20, 30), (1.0, 1.0)))
+    assert box_in_plane((1.2, 0.1, 1.4, 0.3), frame) is None
+    assert box_in_plane((0.0, 0.0, 29 / 30, 19 / 20), frame) == (0.0, 0.0, 30.0, 20.0)
+    assert box_in_plane((-1.0, -1.0, 2.0, 2.0), frame) == (0.0, 0.0, 30.0, 20.0)

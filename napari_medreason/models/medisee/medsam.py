@@ -64,11 +64,16 @@ def load_sam(tensors: Tensors, *, what: str) -> Any:
     """A SamModel in 32-bit from tensors by SAM's own names; WeightsError names what does not fit."""
     if "image_encoder.pos_embed" not in tensors:
         raise WeightsError(f"{what} holds no SAM image encoder; give the checkpoint as it was released")
-    named = renamed(tensors, _RULES, dropped=(r"^pixel_(mean|std)$",))
-    named[_SHARED] = named["prompt_encoder.shared_embedding.positional_embedding"]
     model = SamModel(sam_config(tensors))
-    load_strictly(model, {name: tensor.float() for name, tensor in named.items()}, what=what)
+    load_strictly(model, {name: part.float() for name, part in named_tensors(tensors).items()}, what=what)
     return model.eval()  # type: ignore[no-untyped-call]
+
+
+def named_tensors(tensors: Tensors) -> Tensors:
+    """The tensors by transformers' names; the positional embedding has two, which are tied there."""
+    named = renamed(tensors, _RULES, dropped=(r"^pixel_(mean|std)$",))
+    shared = named.get("prompt_encoder.shared_embedding.positional_embedding")
+    return named if shared is None else {**named, _SHARED: shared}
 
 
 def sam_config(tensors: Tensors) -> SamConfig:
