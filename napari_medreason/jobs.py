@@ -1,0 +1,236 @@
+"""Training runs from the outside: started apart from this program, listed, followed and stopped.
+
+A run is a folder (core.run_folder) and, while it works, a process of its own that outlives the viewer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+import psutil
+
+from napari_medreason.core.run_config import RunConfig, run_config
+from napari_medreason.core.run_folder import (
+    CONFIG,
+    EVENTS,
+    LAST,
+    LOG,
+    PROCESS,
+    RESULT,
+    STOP,
+    RunEvent,
+    read_events,
+)
+from napari_medreason.errors import RunError
+from napari_medreason.io import replace_file
+
+RunState = Literal["running", "ended", "broken off"]
+"""broken off: its process is gone and left no result, as after a crash or a hard stop; it can be resumed."""
+STATE_FILE = "state.safetensors"
+_LOG_BYTES = 8192
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run as a list shows it. reason: why it ended, "" while it has not; seconds: worked so far."""
+
+    folder: Path
+    name: str
+    recipe: str
+    state: RunState
+    reason: str
+    step: int
+    seconds: float
+    resumable: bool
+
+
+def runs_root() -> Path:
+    """Where runs lie by default; the environment variable MEDREASON_RUNS names another folder."""
+    named = os.environ.get("MEDREASON_RUNS")
+    return Path(named) if named else platformdirs.user_data_path("napari-medreason") / "runs"
+
+
+def new_run_folder(name: str) -> Path:
+    """A folder for a new run that is not there yet."""
+    stem = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name) or "run"
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in range(1000):
+        folder = runs_root() / (f"{stem}-{stamp}" + (f"-{number}" if number else ""))
+        if not folder.exists():
+            return folder
+    raise RunError("no name for a new run folder is free; give the run another name")
+
+
+def start(config_text: str, folder: Path) -> int:
+    """Start or resume a run in a process of its own; gives the process id.
+
+    config_text: TOML; it is checked here, so that a mistake is told at once. RunError when it is wrong, when
+    the run is working already, or when the folder holds another run.
+    """
+    parse_config(config_text, CONFIG)
+    if folder.exists() and process_of(folder) is not None:
+        raise RunError(f"the run {folder.name} is working already; stop it first")
+    kept = folder / CONFIG
+    if kept.exists() and kept.read_text(encoding="utf-8") != config_text:
+        raise RunError(f"{folder.name} holds a run with another configuration; name a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with replace_file(kept) as temporary:
+        temporary.write_text(config_text, encoding="utf-8")
+    (folder / STOP).unlink(missing_ok=True)
+    command = [sys.executable, "-m", "napari_medreason_training", "run", str(kept), "--folder", str(folder)]
+    with (folder / LOG).open("ab") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, **_detached()
+        )
+    started = {"pid": process.pid, "started": _start_time(process.pid)}
+    with replace_file(folder / PROCESS) as temporary:
+        temporary.write_text(json.dumps(started) + "\n", encoding="utf-8")
+    return process.pid
+
+
+def _detached() -> dict[str, Any]:
+    """Settings that let the process live on when this one ends, and keep Ctrl+C here."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
+    return {"start_new_session": True}
+
+
+def parse_config(text: str, where: str) -> RunConfig:
+    """A configuration from its text; RunError says what is wrong."""
+    import tomllib
+
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RunError(f"{where} can't be read as TOML ({error}); correct it") from error
+    return run_config(table, where)
+
+
+def stop(folder: Path) -> None:
+    """Ask a run to end after the step in hand; it writes a checkpoint first."""
+    (folder / STOP).touch()
+
+
+def process_of(folder: Path) -> int | None:
+    """The id of the process that works on a run, None when none does."""
+    try:
+        value = json.loads((folder / PROCESS).read_text(encoding="utf-8"))
+        pid, started = int(value["pid"]), float(value["started"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    same = abs(_start_time(pid) - started) < 1.0
+    return pid if same else None
+
+
+def _start_time(pid: int) -> float:
+    """When a process was started (seconds since 1970); -1 when it is gone."""
+    try:
+        process = psutil.Process(pid)
+        return -1.0 if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.Error:
+        return -1.0
+
+
+def summary(folder: Path) -> RunSummary:
+    """A run as it stands; RunError when the folder holds none."""
+    try:
+        config = parse_config((folder / CONFIG).read_text(encoding="utf-8"), f"{folder.name}/{CONFIG}")
+    except OSError as error:
+        raise RunError(f"{folder.name} holds no run (no readable {CONFIG}); choose another folder") from error
+    last = last_event(folder)
+    running = process_of(folder) is not None
+    reason = _reason(folder)
+    state: RunState = "running" if running else ("ended" if reason else "broken off")
+    return RunSummary(
+        folder=folder,
+        name=config.name or folder.name,
+        recipe=config.recipe,
+        state=state,
+        reason="" if running else reason,
+        step=last.step if last else 0,
+        seconds=last.seconds if last else 0.0,
+        resumable=not running and (folder / LAST / STATE_FILE).exists(),
+    )
+
+
+def _reason(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / RESULT).read_text(encoding="utf-8"))["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def list_runs(root: Path | None = None) -> tuple[RunSummary, ...]:
+    """All runs under a folder, the newest first; folders that hold none are left out."""
+    found = []
+    for folder in sorted((root or runs_root()).glob("*/"), key=_changed, reverse=True):
+        try:
+            found.append(summary(folder))
+        except RunError:
+            continue
+    return tuple(found)
+
+
+def _changed(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+class EventTail:
+    """Reads what a run has written since it was last asked; starts anew when events were taken back."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / EVENTS
+        self._done = 0
+        self._head = b""
+
+    def read(self) -> tuple[bool, tuple[RunEvent, ...]]:
+        """(whether earlier events no longer hold, new events)."""
+        try:
+            with self._file.open("rb") as handle:
+                head = handle.read(256)
+                again = len(head) < len(self._head) or not head.startswith(self._head)
+                again = again or handle.seek(0, os.SEEK_END) < self._done
+                if again:
+                    self._done = 0
+                handle.seek(self._done)
+                data = handle.read()
+        except OSError:
+            return False, ()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._head, self._done = head[: head.rfind(b"\n") + 1], self._done + len(whole)
+        return again, tuple(read_events(whole.decode("utf-8", errors="replace")))
+
+
+def events(folder: Path) -> Iterator[RunEvent]:
+    """All events of a run so far."""
+    yield from EventTail(folder).read()[1]
+
+
+def last_event(folder: Path) -> RunEvent | None:
+    """The newest event of a run, None when there is none."""
+    last = None
+    for event in events(folder):
+        last = event
+    return last
+
+
+def log_tail(folder: Path) -> str:
+    """The last lines that the run's process wrote."""
+    try:
+        with (folder / LOG).open("rb") as handle:
+            handle.seek(max(0, handle.seek(0, os.SEEK_END) - _LOG_BYTES))
+            return handle.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,196 @@
+"""The loop that all recipes share: resumable after a hard stop, judged while it goes on, ended in time.
+
+A resumed run does what the unbroken one would have done: parameters, optimiser and random generators come
+from the last checkpoint, and events after it are taken back.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_medreason.core.run_folder import ADAPTER, EndReason
+from napari_medreason.errors import RunError
+
+from .runs import RunWriter, State, random_state, set_random_state
+
+EVENT_STEPS = 5
+"""Steps whose mean losses make one event."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One answer of an evaluation: words and 8-bit pictures by title."""
+
+    name: str
+    words: Mapping[str, Any]
+    pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How good the recipe's model is now. main: which of the values decides, the higher the better."""
+
+    values: Mapping[str, float]
+    main: str
+    samples: tuple[Sample, ...] = ()
+
+
+class Recipe(Protocol):
+    """What a kind of training does; the loop does the rest.
+
+    schedule_steps: after how many steps the recipe's own schedule is done.
+    """
+
+    schedule_steps: int
+
+    def step(self, number: int) -> dict[str, float]:
+        """One optimiser step, counted from 1; the losses by name, `loss` among them."""
+
+    def evaluate(self) -> Evaluation:
+        """Judge on the validation records; changes nothing that training uses."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that the next step depends on, but the random generators."""
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Undo everything since `state`."""
+
+    def export(self, folder: Path) -> None:
+        """Write the adapter, without its card."""
+
+
+@dataclass
+class _Progress:
+    step: int = 0
+    best: float = -math.inf
+    waited: int = 0
+    first: dict[str, float] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        best = None if math.isinf(self.best) else self.best
+        return {"step": self.step, "best": best, "waited": self.waited, "first": self.first}
+
+
+def run(recipe: Recipe, writer: RunWriter) -> EndReason:
+    """Train until the schedule, the budget or the user ends it; the best checkpoint is exported.
+
+    RunError when a loss is not finite or memory runs out; the last checkpoint is then the one to go on from.
+    """
+    progress = _begin(recipe, writer)
+    reason = _work(recipe, writer, progress)
+    best = writer.load(best=True)
+    if best is not None:
+        recipe.restore(best.tensors)
+    recipe.export(writer.folder / ADAPTER)
+    words = "" if best is None else f"exported the state of step {best.progress['step']}"
+    values = {f"before {name}": value for name, value in progress.first.items()}
+    writer.end(progress.step, reason, {**values, "best": progress.best}, words)
+    return reason
+
+
+def _begin(recipe: Recipe, writer: RunWriter) -> _Progress:
+    seed = writer.config.seed
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries draw from it
+    state = writer.load()
+    if state is None:
+        progress = _Progress()
+        writer.event("start", 0, {}, "started")
+        _judge(recipe, writer, progress)
+        return progress
+    recipe.restore(state.tensors)
+    set_random_state(state.tensors)
+    kept = state.progress
+    best = -math.inf if kept["best"] is None else float(kept["best"])
+    writer.event("start", int(kept["step"]), {}, "resumed")
+    return _Progress(int(kept["step"]), best, int(kept["waited"]), dict(kept["first"]))
+
+
+def _work(recipe: Recipe, writer: RunWriter, progress: _Progress) -> EndReason:
+    plan = writer.config.evaluation
+    saved, losses = time.monotonic(), _Means()
+    reason: EndReason | None = writer.should_stop(progress.step)
+    while reason is None and progress.step < recipe.schedule_steps:
+        progress.step += 1
+        losses.add(_one_step(recipe, progress.step))
+        if progress.step % EVENT_STEPS == 0:
+            writer.event("step", progress.step, losses.take())
+        if progress.step % plan.every_steps == 0:
+            _judge(recipe, writer, progress)
+        reason = writer.should_stop(progress.step)
+        if plan.patience and progress.waited >= plan.patience:
+            reason = reason or "no gain"
+        if time.monotonic() - saved > plan.checkpoint_seconds and progress.step % EVENT_STEPS == 0:
+            _save(recipe, writer, progress)
+            saved = time.monotonic()
+    if progress.step % plan.every_steps and reason != "stopped":
+        _judge(recipe, writer, progress)
+    _save(recipe, writer, progress)
+    return reason or "done"
+
+
+def _one_step(recipe: Recipe, number: int) -> dict[str, float]:
+    try:
+        losses = recipe.step(number)
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"memory ran out at step {number}; choose a smaller batch, 4 bits, or a shorter answer, then "
+            "resume: the last checkpoint is kept"
+        ) from error
+    bad = [name for name, value in losses.items() if not math.isfinite(value)]
+    if bad:
+        raise RunError(
+            f"the {bad[0]} is {losses[bad[0]]} at step {number}; choose a smaller learning rate and resume "
+            "from the last checkpoint, which is from before"
+        )
+    return losses
+
+
+def _judge(recipe: Recipe, writer: RunWriter, progress: _Progress) -> None:
+    kept = random_state()
+    evaluation = recipe.evaluate()
+    set_random_state(kept)
+    writer.event("evaluation", progress.step, evaluation.values)
+    for sample in evaluation.samples[: writer.config.evaluation.samples]:
+        writer.sample(progress.step, sample.name, sample.words, sample.pictures)
+    if not progress.first:
+        progress.first = {name: float(value) for name, value in evaluation.values.items()}
+    value = float(evaluation.values[evaluation.main])
+    if value > progress.best:
+        progress.best, progress.waited = value, 0
+        _save(recipe, writer, progress, best=True)
+    else:
+        progress.waited += 1
+
+
+def _save(recipe: Recipe, writer: RunWriter, progress: _Progress, *, best: bool = False) -> None:
+    tensors = {**recipe.state(), **random_state()}
+    writer.save(State(tensors, progress.plain()), best=best)
+    if not best:
+        writer.event("checkpoint", progress.step)
+
+
+class _Means:
+    """Means of losses since they were last taken."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[float]] = {}
+
+    def add(self, losses: Mapping[str, float]) -> None:
+        for name, value in losses.items():
+            self._sums.setdefault(name, []).append(value)
+
+    def take(self) -> dict[str, float]:
+        means = {name: sum(values) / len(values) for name, values in self._sums.items()}
+        self._sums.clear()
+        return means
