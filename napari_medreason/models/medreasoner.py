@@ -6,21 +6,19 @@ Reasoner proposed is kept in the notes of the provenance.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from napari_medreason.core.grounding import Grounding, Provenance, Seconds, mask_box
 from napari_medreason.core.keypoints import key_points
-from napari_medreason.core.plane import Box, Plane
+from napari_medreason.core.plane import Box, Plane, Point
 from napari_medreason.core.question import Question
 from napari_medreason.core.recent import Recent
-from napari_medreason.errors import CancelledError, ModelUnavailableError, WeightsError
+from napari_medreason.errors import CancelledError, ModelUnavailableError
 from napari_medreason.models.base import (
     Cancelled,
     ModelInfo,
@@ -31,12 +29,12 @@ from napari_medreason.models.base import (
     Segmenter,
     prepare,
 )
-from napari_medreason.models.discovery import declared
+from napari_medreason.models.fit import Precision
+from napari_medreason.models.pair_choice import is_address, placed_together, reasoner_family, segmenter_family
 from napari_medreason.models.proposal_words import answer_words, has_hints, proposal_notes
-from napari_medreason.models.reasoners import ReasonerInfo
-from napari_medreason.models.segmenters import SegmenterInfo
 from napari_medreason.models.weights import combined_sha256
 
+SegmentFrom = Literal["both", "box", "points"]
 KEPT_EMBEDDINGS = 4
 """Planes whose embedding is kept, the least recently used one goes first."""
 
@@ -45,6 +43,8 @@ class MedReasoner:
     """Any Reasoner with any Segmenter as one GroundingModel.
 
     model_id: under which the model is listed. load_seconds: time it took to load, told with the first answer.
+    segment_from: what of the proposal goes to the Segmenter; both is the paper's choice and the best in its
+    comparison.
     """
 
     def __init__(
@@ -54,7 +54,13 @@ class MedReasoner:
         *,
         model_id: str = "medreasoner",
         load_seconds: float = 0.0,
+        segment_from: SegmentFrom = "both",
     ) -> None:
+        if segment_from not in get_args(SegmentFrom):
+            raise ModelUnavailableError(
+                f"segment_from={segment_from!r} is not known; accepted: {', '.join(get_args(SegmentFrom))}"
+            )
+        self._segment_from = segment_from
         self.id = model_id
         self.reasoner = reasoner
         self.segmenter = segmenter
@@ -97,9 +103,7 @@ class MedReasoner:
         """Give memory back."""
         self._embeddings.clear()
         for part in self._parts:
-            close = getattr(part, "close", None)
-            if close is not None:
-                close()
+            close_part(part)
 
     def load_adapter(self, folder: Path) -> None:
         """Load a fine-tuned adapter into the Reasoner; ModelUnavailableError when it takes none."""
@@ -111,18 +115,34 @@ class MedReasoner:
         load(folder)
         self.weights_sha256 = _weights_of_both(self.reasoner, self.segmenter)
 
+    def unload_adapter(self) -> None:
+        """Take the Reasoner's adapter off again, if it has one."""
+        unload = getattr(self.reasoner, "unload_adapter", None)
+        if unload is not None:
+            unload()
+        self.weights_sha256 = _weights_of_both(self.reasoner, self.segmenter)
+
     def _segment(self, question: Question, reasoning: Reasoning, cancelled: Cancelled) -> ScoredMasks:
         _check(cancelled)
         embedding = self.embedding(question.plane)
         _check(cancelled)
-        box, points = reasoning.box, (*(reasoning.points or ()),)
-        if has_hints(question):
-            box, points = question.box, question.points
+        box, points = self._prompts(question, reasoning)
         masks = self.segmenter.segment(
             embedding, box=box, points=points or None, labels=[True] * len(points) if points else None
         )
         _check(cancelled)
         return masks
+
+    def _prompts(self, question: Question, reasoning: Reasoning) -> tuple[Box | None, tuple[Point, ...]]:
+        """Box and points for the Segmenter; what the Reasoner gave alone is used whatever was chosen."""
+        if has_hints(question):
+            return question.box, question.points
+        box, points = reasoning.box, (*(reasoning.points or ()),)
+        if self._segment_from == "points" and points:
+            box = None
+        if self._segment_from == "box" and box is not None:
+            points = ()
+        return box, points
 
     def _grounding(
         self, question: Question, reasoning: Reasoning, masks: ScoredMasks | None, seconds: Seconds
@@ -166,11 +186,15 @@ def load_pair(
     reasoner: str | Path | None = None,
     segmenter: str | Path | None = None,
     device: str | None = None,
+    precision: Precision | None = None,
+    segment_from: SegmentFrom = "both",
+    model_id: str = "medreasoner",
     **reasoner_options: Any,
 ) -> MedReasoner:
-    """MedReasoner from two local model folders; `reasoner_options` go to the Reasoner, such as `prompt`.
+    """MedReasoner from a reasoner, a folder or the address of a server, and a segmenter, a folder or file.
 
-    ModelUnavailableError when a folder is missing or holds another kind of model.
+    precision: None for what fits. reasoner_options: `family` and `weights_id` (see `reasoner_family`), the
+    others go to the Reasoner, such as `prompt`. ModelUnavailableError when one is missing or another model.
     """
     if reasoner is None or segmenter is None:
         raise ModelUnavailableError(
@@ -178,42 +202,36 @@ def load_pair(
             "and a segmenter such as SAM 2; give both as options reasoner=FOLDER and segmenter=FOLDER"
         )
     start = perf_counter()
-    create_reasoner = _loader("REASONERS", Path(reasoner))
-    create_segmenter = _loader("SEGMENTERS", Path(segmenter))
-    reasoning = create_reasoner(Path(reasoner), device=device, **reasoner_options)
-    segmenting = create_segmenter(Path(segmenter), device=device)
-    return MedReasoner(reasoning, segmenting, load_seconds=perf_counter() - start)
-
-
-def _loader(constant: str, folder: Path) -> Callable[..., Any]:
-    """What can load the folder, by the `model_type` in its config.json."""
-    infos = [cast(ReasonerInfo | SegmenterInfo, info) for info, _ in declared(constant).values()]
-    found = _model_type(folder)
-    for info in infos:
-        if found in info.model_types:
-            return info.create
-    accepted = ", ".join(kind for info in infos for kind in info.model_types)
-    raise ModelUnavailableError(
-        f"{folder.name} holds a model of type {found!r}, which is no {constant.lower()[:-1]} that is known "
-        f"here; accepted: {accepted}"
-    )
-
-
-def _model_type(folder: Path) -> str:
+    options = dict(reasoner_options)
+    chosen = {key: options.pop(key, None) for key in ("family", "weights_id")}
+    reasoners, segmenters = reasoner_family(reasoner, **chosen), segmenter_family(segmenter)
+    local = not is_address(reasoner) and reasoners.id != "endpoint"
+    places = {"segmenter": Path(segmenter), **({"reasoner": Path(reasoner)} if local else {})}
+    parts = placed_together(places, device=device, precision=precision)
+    first, second = parts.get("reasoner", {}), parts["segmenter"]
+    reasoning = reasoners.create(Path(reasoner) if local else reasoner, **first, **options)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return str(config["model_type"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(
-            f"{folder.name} has no readable config.json with a model_type; give the folder that holds "
-            "config.json and the .safetensors files"
-        ) from error
+        segmenting = segmenters.create(Path(segmenter), **second)
+        load_seconds = perf_counter() - start
+        return MedReasoner(
+            reasoning, segmenting, model_id=model_id, load_seconds=load_seconds, segment_from=segment_from
+        )
+    except BaseException:
+        close_part(reasoning)
+        raise
 
 
 def _weights_of_both(reasoner: Reasoner, segmenter: Segmenter) -> str:
-    """Both hashes as one; the common hash when both use the same weights."""
-    hashes = {reasoner.weights_sha256, segmenter.weights_sha256}
+    """Both hashes as one; the common hash when both use the same weights, or one has none to show."""
+    hashes = {reasoner.weights_sha256, segmenter.weights_sha256} - {""}
     return hashes.pop() if len(hashes) == 1 else combined_sha256(hashes)
+
+
+def close_part(part: object) -> None:
+    """Give a part's memory back, if it can."""
+    close = getattr(part, "close", None)
+    if close is not None:
+        close()
 
 
 def _plane_key(plane: Plane) -> bytes:

@@ -214,6 +214,34 @@ def test_points_alone_are_enough():
     assert segmenter.prompts == [(None, FOUND.points, [True, True])]
 
 
+@pytest.mark.parametrize(
+    ("segment_from", "expected"),
+    [
+        ("both", (BOX, FOUND.points, [True, True])),
+        ("box", (BOX, None, None)),
+        ("points", (None, FOUND.points, [True, True])),
+    ],
+)
+def test_what_of_the_proposal_goes_to_the_segmenter_can_be_chosen(segment_from, expected):
+    segmenter = BoxSegmenter()
+    ask(MedReasoner(ScriptedReasoner(), segmenter, segment_from=segment_from))
+    assert segmenter.prompts == [expected]
+
+
+def test_what_the_reasoner_gave_alone_is_used_whatever_was_chosen():
+    segmenter = BoxSegmenter()
+    ask(MedReasoner(ScriptedReasoner(replace(FOUND, points=None)), segmenter, segment_from="points"))
+    ask(MedReasoner(ScriptedReasoner(replace(FOUND, box=None)), segmenter, segment_from="box"))
+    assert segmenter.prompts == [(BOX, None, None), (None, FOUND.points, [True, True])]
+    with pytest.raises(ModelUnavailableError, match="both, box, points"):
+        MedReasoner(ScriptedReasoner(), BoxSegmenter(), segment_from="mask")
+
+
+def test_a_reasoner_whose_weights_are_not_known_leaves_the_hash_to_the_segmenter():
+    model = MedReasoner(ScriptedReasoner(weights_sha256=""), BoxSegmenter())
+    assert model.weights_sha256 == "b" * 64
+
+
 def test_a_plane_is_embedded_once_whatever_is_asked():
     segmenter = BoxSegmenter()
     model = MedReasoner(ScriptedReasoner(), segmenter)
@@ -259,6 +287,9 @@ def test_it_is_a_grounding_model_that_closes_its_parts_and_takes_adapters_for_it
         def load_adapter(self, folder):
             self.weights_sha256 = "c" * 64
 
+        def unload_adapter(self):
+            self.weights_sha256 = "a" * 64
+
     segmenter = BoxSegmenter()
     plain, adaptable = MedReasoner(ScriptedReasoner(), segmenter), MedReasoner(Adaptable(), segmenter)
     assert isinstance(plain, GroundingModel)
@@ -266,6 +297,9 @@ def test_it_is_a_grounding_model_that_closes_its_parts_and_takes_adapters_for_it
         plain.load_adapter(tmp_path)
     adaptable.load_adapter(tmp_path)
     assert adaptable.weights_sha256 == combined_sha256(["c" * 64, "b" * 64])
+    adaptable.unload_adapter()
+    plain.unload_adapter()
+    assert adaptable.weights_sha256 == combined_sha256(["a" * 64, "b" * 64])
     plain.close()
     assert segmenter.closed
 

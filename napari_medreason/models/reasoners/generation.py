@@ -153,18 +153,21 @@ class VisionLanguageModel:
         inputs = self._processor(
             text=[chat], images=[Image.fromarray(picture)], return_tensors="pt", **self._picture_options
         )
-        head, found, _ = chat.rpartition(self._plain(prompt.tail).strip())
+        tail = self._plain(prompt.tail).strip()
+        head, found, _ = chat.rpartition(tail) if tail else ("", "", chat)
         shared = self._shared_length(chat, head, inputs["input_ids"]) if found else 0
         return inputs.to(self.network.device, self.network.dtype), shared
 
     def _shared_length(self, chat: str, head: str, input_ids: torch.Tensor) -> int:
         """Tokens up to the question; 0 when the picture is not among them.
 
-        The last of the head's own tokens may be another one in the whole text, and the picture's place holder
-        becomes many tokens, so what follows the common tokens is counted from the end.
+        The last of the head's own tokens may be another one in the whole text, depending on the question, so
+        it is left out. The picture's place holder becomes many tokens, so what follows the common tokens is
+        counted from the end.
         """
-        whole, alone = (self._tokenizer(text)["input_ids"] for text in (chat, head))
-        common = next((i for i, (a, b) in enumerate(zip(whole, alone, strict=False)) if a != b), len(alone))
+        whole, alone = (self._tokenizer(text)["input_ids"] for text in (chat, head.rstrip()))
+        pairs = enumerate(zip(whole, alone[:-1], strict=False))
+        common = next((at for at, (one, other) in pairs if one != other), len(alone) - 1)
         length = input_ids.shape[1] - (len(whole) - common)
         image = (input_ids[0] == self._image_token).nonzero()
         return length if len(image) and int(image[-1]) < length else 0

@@ -46,7 +46,7 @@ def reasoning_in_plane(parsed: ParsedAnswer, frame: ModelFrame) -> Reasoning:
     if parsed.points is not None:
         first, second = (frame.point_to_plane(point) for point in parsed.points)
         points = _into_plane(first, frame.plane_shape), _into_plane(second, frame.plane_shape)
-        if points != (first, second):
+        if any(_is_beside(point, frame.plane_shape) for point in (first, second)):
             notes.append("a key point beside the image was moved to its border")
     return Reasoning(
         "found", _last_sentence(parsed.think), parsed.think, box=box, points=points, notes=tuple(notes)
@@ -61,6 +61,11 @@ def _cut_box(box: Box, shape: tuple[int, int]) -> Box:
             "other words, or choose another model"
         )
     return x0, y0, x1, y1
+
+
+def _is_beside(point: Point, shape: tuple[int, int]) -> bool:
+    """Whether a point lies beyond the outer edges of the outermost pixels."""
+    return not (-0.5 <= point[0] <= shape[1] - 0.5 and -0.5 <= point[1] <= shape[0] - 0.5)
 
 
 def _into_plane(point: Point, shape: tuple[int, int]) -> Point:
