@@ -39,7 +39,8 @@ def test_manifest_is_valid_and_claims_no_foreign_files():
     subprocess.run([sys.executable, "-m", "npe2.cli", "validate", str(MANIFEST)], check=True)
     readers = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))["contributions"]["readers"]
     patterns = {pattern for reader in readers for pattern in reader["filename_patterns"]}
-    assert patterns == {"*.dcm", "*.nii", "*.nii.gz"}
+    volumes = ("nii", "nii.gz", "nrrd", "nhdr", "mgz", "mgh", "mha", "mhd")
+    assert patterns == {"*.dcm", *(f"*.{suffix}" for suffix in volumes)}
 
 
 def test_looking_at_a_path_imports_nothing_heavy(tmp_path):

@@ -128,6 +128,26 @@ def export_image(path: Path, image: Volume) -> Receipt:
     return Receipt(Path(path).name, content, volume_differences(Path(path), image), notes)
 
 
+def export_file(
+    mask: Path,
+    out: Path,
+    form: str,
+    *,
+    study: Volume,
+    place: Path,
+    frame: int | None = None,
+    names: Mapping[int, str] | None = None,
+) -> Receipt:
+    """Write a mask file in one form of the table, in the geometry of the study it was drawn on.
+
+    place: where the study was read from. frame: of a 4D study. names: of labels, in place of those that
+    the file gives. Errors as in `load_mask` and `export_mask`.
+    """
+    found = load_mask(mask, study, place, frame=frame)
+    known = {**found.label_names, **(names or {})}
+    return export_mask(out, Drawing(found.voxels, study, known, place, frame), form)
+
+
 def load_mask(path: Path, image: Volume, place: Path | None = None, *, frame: int | None = None) -> Volume:
     """A mask file of any readable kind on the grid of an image, with the names that it gives.
 

@@ -40,6 +40,16 @@ class Receipt:
         """Whether the file holds what was meant."""
         return not self.differences
 
+    def as_json(self) -> dict[str, Any]:
+        """The receipt as plain JSON values."""
+        return {
+            "file": self.name,
+            "content": self.content,
+            "identical": self.identical,
+            "differences": list(self.differences),
+            "notes": list(self.notes),
+        }
+
     @property
     def words(self) -> str:
         """The receipt as one line."""
