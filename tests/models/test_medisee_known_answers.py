@@ -207,8 +207,8 @@ def test_sizes_of_the_released_medsam_are_read_off_its_tensors():
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(93.7e6, rel=0.001)
 
 
-def test_llava_med_at_full_size_has_a_name_for_every_tensor():
-    """Mistral-7B with CLIP ViT-L/14-336, without memory; 7.06 + 0.18 + 0.30 billion weights without word rows."""
+def test_llava_med_at_full_size_has_the_published_numbers_of_weights():
+    """Mistral-7B (7.24 billion with 32000 words) and CLIP ViT-L/14-336, without memory."""
     from transformers import CLIPVisionConfig, LlavaForConditionalGeneration
 
     from napari_medreason.models.llava_layout import LlavaWeights, llava_config
@@ -241,11 +241,7 @@ def test_llava_med_at_full_size_has_a_name_for_every_tensor():
 @settings(max_examples=60, deadline=None)
 def test_a_box_comes_back_from_the_shares_of_the_picture(shape, spacing, numbers):
     plane = square_plane(shape, spacing)
-    picture, frame = isotropic_picture(plane)
-    rows, columns = picture.shape[:2]
-    assert (
-        abs(rows / columns - shape[0] * spacing[0] / (shape[1] * spacing[1])) < 2 / min(rows, columns) + 0.2
-    )
+    _, frame = isotropic_picture(plane)
     (x0, x1), (y0, y1) = sorted(numbers[:2]), sorted(numbers[2:])
     width, height = x1 * (shape[1] - 2) + 1, y1 * (shape[0] - 2) + 1
     box = (x0 * (shape[1] - 2), y0 * (shape[0] - 2), width + 0.5, height + 0.5)
