@@ -209,7 +209,7 @@ def test_a_mask_over_everything_is_compared_with_the_words(network, plane, monke
     answer = ask(model, plane)
     assert answer.mask.all()
     assert [check.passed for check in answer.checks] == [True]
-    assert "place of the mask in the image: center" in answer.provenance.notes
+    assert any(note.endswith("training data: center") for note in answer.provenance.notes)
 
 
 def test_cancelled_between_tokens(network, plane):
@@ -352,6 +352,7 @@ GENERATED = "\n### Assistant: \nIt is at the\ntop left.\n### User: And the liver
 
 def test_answers_end_where_the_next_turn_begins():
     assert tidy(GENERATED) == "It is at the top left."
+    assert tidy("At the\0 top\tleft.\x1b[31m") == "At the top left. [31m"
     told = []
     stream = AnswerStream(told.append)
     ends = []

@@ -84,9 +84,10 @@ class PrsMed:
         words = self._write(question.text, picture, on_text, cancelled)
         reasoned = perf_counter()
         _check(cancelled)
+        states = self._states(question.text, words, picture, cancelled)
         features = self._features_of(picture)
         _check(cancelled)
-        inside = self._inside(question.text, words, picture, features)
+        inside = self._inside(features, states)
         mask = map_to_plane(inside, picture.shape[:2], frame) > 0
         seconds = Seconds(self.load_seconds, reasoned - start, perf_counter() - reasoned)
         self.load_seconds = 0.0
@@ -125,15 +126,19 @@ class PrsMed:
                 raise
         return answer.finish()
 
-    def _inside(self, question: str, words: str, picture: NDArray[np.uint8], features: Tensor) -> Tensor:
+    def _states(self, question: str, words: str, picture: NDArray[np.uint8], cancelled: Cancelled) -> Tensor:
+        """Hidden states (T, hidden) that the mask is made from."""
+        language = self._network.language
+        text = self._prompts.for_mask(language.plain(question), language.plain(words))
+        ids, pixels = language.token_ids(text), language.pixels(picture)
+        return language.hidden_states(ids, pixels, cancelled=cancelled)
+
+    def _inside(self, features: Tensor, states: Tensor) -> Tensor:
         """A map (1, 1, size, size) that is above 0 inside the mask."""
         import torch
 
         from napari_medreason.models.loading import enough_memory
 
-        language = self._network.language
-        text = self._prompts.for_mask(language.plain(question), language.plain(words))
-        states = language.hidden_states(language.token_ids(text), language.pixels(picture))
         with torch.inference_mode(), enough_memory(self.id):
             logits = self._network.logits(features, states[None])
         if not bool(logits.isfinite().all()):
@@ -189,7 +194,9 @@ class PrsMed:
         notes = [ALWAYS_FOUND, f"decoder {self._network.decoder.version}"]
         position = locate(mask, rule="released")
         if position is not None:
-            notes.append(f"place of the mask in the image: {position.label}")
+            notes.append(
+                f"place of the mask in the image, by the rule of the training data: {position.label}"
+            )
         if position is not None and not compared:
             notes.append(NAMES_NO_PLACE)
         if self._faithful:

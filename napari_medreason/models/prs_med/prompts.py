@@ -56,8 +56,8 @@ def training_text(question: str, answer: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """The answer alone: up to where the model goes on as the user, in one line, without role markers."""
-    return " ".join(re.sub("|".join(_MARKERS), " ", _own_turn(text)).split())
+    """The answer alone, up to where the model goes on as the user; one line, no control characters."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in _own_turn(text)).split())
 
 
 def _own_turn(text: str) -> str:
