@@ -113,6 +113,49 @@ SAM21 = {
 """Settings of the published SAM 2.1 configurations."""
 
 
+def tiny_sam(size=256, *, channels=32, width=32):
+    """The `segment-anything` package's network with four blocks and hardly any channels."""
+    from functools import partial
+
+    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+    torch.manual_seed(0)
+    grid = (size // 16, size // 16)
+    network = Sam(
+        image_encoder=ImageEncoderViT(
+            depth=4,
+            embed_dim=channels,
+            img_size=size,
+            mlp_ratio=4,
+            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+            num_heads=4,
+            patch_size=16,
+            qkv_bias=True,
+            use_rel_pos=True,
+            global_attn_indexes=[1, 3],
+            window_size=14,
+            out_chans=width,
+        ),
+        prompt_encoder=PromptEncoder(
+            embed_dim=width, image_embedding_size=grid, input_image_size=(size, size), mask_in_chans=16
+        ),
+        mask_decoder=MaskDecoder(
+            num_multimask_outputs=3,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=48, num_heads=8),
+            transformer_dim=width,
+            iou_head_depth=3,
+            iou_head_hidden_dim=24,
+        ),
+        pixel_mean=[123.675, 116.28, 103.53],
+        pixel_std=[58.395, 57.12, 57.375],
+    )
+    fill_empty(network)
+    with torch.no_grad():
+        for head in network.mask_decoder.output_hypernetworks_mlps:
+            head.layers[2].weight *= 60
+    return network
+
+
 def blobs(shape, seed=0, count=12):
     """A picture (rows, columns) float32, 0 to 100, of smooth blobs."""
     random = np.random.default_rng(seed)
