@@ -54,7 +54,8 @@ def models_list(
         return
     for row in rows:
         mark = "*" if row["default"] else " "
-        print(f"{mark} {row['id']:<20} {row['state']:<24} {row['title']}  [{row['licence']}]")
+        print(f"{mark} {row['id']:<20} {row['state']:<22} {_memory_words(row['memory']):<26} {row['title']}")
+    print("`medreason models show ID` says what a model is made of and what its licences allow.")
 
 
 @models_app.command("show")
@@ -89,7 +90,7 @@ def models_pull(
     entries, _ = _parts(id_)
     entries = [entry for entry in entries if store.status(entry.id).state != "own"]
     for entry in entries:
-        print(f"{entry.title}: {entry.licence or 'licence unknown'}, {entry.consequence}", file=sys.stderr)
+        print(f"{entry.title}: {entry.consequence}", file=sys.stderr)
     try:
         for entry in entries:
             with _Meter(entry.title) as meter:
@@ -265,6 +266,15 @@ def _model_state(info: ModelInfo, missing: tuple[Weights, ...]) -> str:
     if not missing:
         return "ready"
     return "needs download" if all(entry.downloadable for entry in missing) else "needs download by hand"
+
+
+def _memory_words(memory: dict[str, int]) -> str:
+    """What the parameters alone take, in 16 and in 4 bits."""
+    from napari_medreason.models.store import gigabytes
+
+    if not memory:
+        return ""
+    return f"{gigabytes(memory['bf16'])}, 4-bit {gigabytes(memory['4bit'])}"
 
 
 def _weights_row(entry: Weights) -> dict[str, Any]:

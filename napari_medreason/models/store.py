@@ -193,7 +193,9 @@ def alone(entry: Weights) -> Iterator[None]:
 
 def gigabytes(count: int) -> str:
     """A number of bytes in words."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+    if count >= 1e8:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def _bytes_here(weights_id: str) -> int:

@@ -145,7 +145,6 @@ def newest_epoch(entry: Weights, folder: Path) -> Path:
 _CHECKS: dict[Loader, Callable[[Weights, Path], None]] = {
     "llava": _check_any_checkpoint,
     "clip": _check_any_checkpoint,
-    "sam": _check_any_checkpoint,
     "medisee": _check_any_checkpoint,
     "prs-med": _check_prs_med,
 }

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from napari_medreason.errors import WeightsError
 from napari_medreason.models.base import Cancelled
-from napari_medreason.models.catalogue import WeightFile, Weights
+from napari_medreason.models.catalogue import Loader, WeightFile, Weights
 from napari_medreason.models.download import RefusedError, RemoteFile, fetch, part_of
 from napari_medreason.models.download_hub import Plan, check_reachable, gated_advice, make_plan
+from napari_medreason.models.files import move
 from napari_medreason.models.settings import read_settings
 from napari_medreason.models.store import (
     OnTransfer,
@@ -28,6 +29,9 @@ from napari_medreason.models.store_record import (
     weights_root,
     write_record,
 )
+
+_SAFETENSORS_ONLY: tuple[Loader, ...] = ("transformers", "sam", "sam2", "grounding-dino")
+"""Loaders of transformers' layout; the others read the older format themselves."""
 
 SPARE_BYTES = 256 << 20
 """Left free on the disk by a download."""
@@ -54,10 +58,26 @@ def pull(entry: Weights, *, progress: OnTransfer, cancelled: Cancelled) -> Path:
         here = _already_here(entry, plan, earlier)
         _check_space(entry, plan, here)
         files = _fetch_missing(entry, plan, here, progress=progress, cancelled=cancelled)
-        place = look(entry, downloaded_place(entry))
+        place = downloaded_place(entry)
+        if entry.loader in _SAFETENSORS_ONLY:
+            _convert(place)
+        look(entry, place)
         write_record(entry.id, Record(entry.repository, plan.revision, files))
         forget_record(_unfinished(entry))
         return place
+
+
+def _convert(folder: Path) -> None:
+    """Make model.safetensors of a model folder that holds weights in the older format alone, once.
+
+    WeightsError when the file would run code, or is cut off; see models.checkpoints.
+    """
+    old, new = folder / "pytorch_model.bin", folder / "model.safetensors"
+    if not old.is_file() or any(folder.glob("*.safetensors")):
+        return
+    from napari_medreason.models.checkpoints import safetensors_of  # needs torch
+
+    move(safetensors_of(old), new)
 
 
 def _unfinished(entry: Weights) -> str:
