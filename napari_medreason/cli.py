@@ -32,6 +32,10 @@ dataset_app = typer.Typer(
 app.add_typer(dataset_app, name="dataset")
 
 
+CHECK_SIGNS = {"fine": "fine", "doubtful": "DOUBTFUL", "untold": "not told"}
+"""How the check list of `info` says the state of a check."""
+
+
 class RuleName(StrEnum):
     """How MedPos words are found; see core.medpos."""
 
@@ -132,10 +136,12 @@ def info(image: ImageArgument, series: SeriesOption = None, as_json: JsonOption 
         _print_json(card)
         return
     for key, value in card.items():
-        if key not in ("warnings", "series", "affine") and value not in ("", None):
+        if key not in ("warnings", "checks", "series", "affine") and value not in ("", None):
             print(f"{key:>12}: {value}")
     for row in card["affine"]:
         print(f"{'affine (LPS)':>12}: {'  '.join(f'{value:10.4f}' for value in row)}")
+    for entry in card["checks"]:
+        print(f"{CHECK_SIGNS[entry['state']]:>12}: {entry['title']}: {entry['words']}")
     for entry in card["series"]:
         print(f"{'series':>12}: {'  '.join(str(value) for value in entry.values() if value)}")
     _warn(volume.warnings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.utils import iter_pixels
+from pydicom.pixels.utils import iter_pixels, pixel_array
 
 from napari_medreason.core.anatomy import structures
 from napari_medreason.core.geometry import Affine
@@ -76,14 +76,20 @@ class SegFile:
 
     def masks(self) -> Iterator[tuple[SegFrame, NDArray[np.integer[Any]]]]:
         """Each frame with its (rows, columns) values: 0 and 1, or segment numbers in a label map."""
-        indices = [frame.index for frame in self.frames]
         try:
-            for frame, stored in zip(
-                self.frames, iter_pixels(self.path, indices=indices, raw=True), strict=True
-            ):
+            for frame, stored in zip(self.frames, self._stored(), strict=True):
                 yield frame, (stored >= self.limit).astype(np.uint8) if frame.segment else stored
         except DAMAGED as error:
             raise UnreadableImageError(f"{self.path.name}: its pixels are damaged or cut short") from error
+
+
+    def _stored(self) -> Iterable[NDArray[Any]]:
+        """Stored values of each frame, (rows, columns)."""
+        if self.shape[0] * self.shape[1] % 8:
+            # Frames of single bits then begin within a byte, where pydicom can't take them one by one.
+            whole = pixel_array(self.path, raw=True).reshape(-1, *self.shape)
+            return (whole[frame.index] for frame in self.frames)
+        return iter_pixels(self.path, indices=[frame.index for frame in self.frames], raw=True)
 
 
 def is_segmentation(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from napari_medreason.core.check_list import Check, check_list
 from napari_medreason.core.geometry import axis_directions, is_oblique
 from napari_medreason.core.volume import Volume, default_window
 from napari_medreason.errors import QuestionError
@@ -16,7 +17,8 @@ def describe(volume: Volume, series: Sequence[SeriesInfo] = ()) -> dict[str, Any
 
     shape and spacing (mm) are (k, j, i); orientation holds the patient directions in which i, j and
     k grow, None when unknown; affine maps (i, j, k) to LPS mm; window is (low, high), None when no
-    value is finite; series is what `list_series` gave.
+    value is finite; checks is the check list, each with its kind, title, state ("fine", "doubtful" or
+    "untold") and words; series is what `list_series` gave.
     """
     known = volume.orientation_known
     return {
@@ -31,7 +33,8 @@ def describe(volume: Volume, series: Sequence[SeriesInfo] = ()) -> dict[str, Any
         "frames": volume.frame_count,
         "dtype": str(volume.voxels.dtype),
         "window": _window(volume),
-        "warnings": list(volume.warnings),
+        "warnings": [str(text) for text in volume.warnings],
+        "checks": [_check(entry) for entry in check_list(volume)],
         "series_uid": volume.series_uid,
         "series": [_series(entry) for entry in series],
     }
@@ -43,6 +46,10 @@ def _window(volume: Volume) -> list[float] | None:
     except QuestionError:
         return None
     return [window.low, window.high]
+
+
+def _check(entry: Check) -> dict[str, str]:
+    return {"kind": entry.kind, "title": entry.title, "state": entry.state, "words": entry.words}
 
 
 def _series(entry: SeriesInfo) -> dict[str, Any]:
