@@ -144,6 +144,34 @@ def test_the_mask_is_what_the_released_parts_give(released, network, plane):
     assert any("can't tell that a structure is not there" in note for note in answer.provenance.notes)
 
 
+@pytest.mark.parametrize(
+    ("version", "from_answer", "text"),
+    [
+        ("v5", False, "<image>\n### User: As a doctor, and you are seeing the image, Where is it?\n"),
+        ("v5", True, "<image>\n### User: Where is it? \n### Assistant: \nTop left."),
+        ("v6", False, "<image> \nWhere is it?"),
+        ("paper", False, "<image>\n### User: As a doctor, and you are seeing the image, Where is it?\n"),
+    ],
+)
+@torch.no_grad()
+def test_each_decoder_reads_the_text_that_it_was_trained_on(
+    network, plane, monkeypatch, version, from_answer, text
+):
+    changed = replace(network, decoder=MaskDecoder(version, hidden_size=32).eval())
+    model, read, logits = model_of(changed, mask_from_answer=from_answer), [], PrsMedNetwork.logits
+    monkeypatch.setattr(model, "_write", lambda *_: "Top left.")
+    monkeypatch.setattr(
+        PrsMedNetwork,
+        "logits",
+        lambda self, features, states: read.append(states) or logits(self, features, states),
+    )
+    answer = ask(model, plane, "Where is it?")
+    language, (picture, _) = network.language, isotropic_picture(plane)
+    expected = language.hidden_states(language.token_ids(text), language.pixels(picture))
+    assert torch.allclose(read[0], expected[None], atol=1e-5)
+    assert f"decoder {version}" in answer.provenance.notes
+
+
 def test_words_are_streamed_and_deterministic(released, network, plane):
     pieces = []
     first = ask(model_of(network), plane, on_text=pieces.append)
