@@ -192,18 +192,18 @@ def test_sizes_of_the_released_medsam_are_read_off_its_tensors():
     from transformers import SamModel
 
     from napari_medreason.models.checkpoints import load_strictly
-    from napari_medreason.models.medisee.medsam import named_tensors, sam_config
+    from napari_medreason.models.segmenters.sam_released import configuration, converted
 
     with torch.device("meta"):
         tensors = build_sam_vit_b().state_dict()
-        config = sam_config(tensors)
+        config = configuration(tensors)
         model = SamModel(config)
     vision = config.vision_config
     assert (vision.hidden_size, vision.num_hidden_layers, vision.num_attention_heads) == (768, 12, 12)
     assert (vision.image_size, vision.patch_size, vision.window_size) == (1024, 16, 14)
     assert vision.global_attn_indexes == [2, 5, 8, 11]
     assert config.mask_decoder_config.mlp_dim == 2048
-    load_strictly(model, named_tensors(tensors), what="SAM ViT-B")
+    load_strictly(model, converted(tensors), what="SAM ViT-B")
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(93.7e6, rel=0.001)
 
 
