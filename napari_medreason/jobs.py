@@ -37,6 +37,8 @@ RunState = Literal["running", "ended", "broken off"]
 """broken off: its process is gone and left no result, as after a crash or a hard stop; it can be resumed."""
 STATE_FILE = "state.safetensors"
 _LOG_BYTES = 8192
+_children: list[subprocess.Popen[bytes]] = []
+"""Started here: they outlive this program, but while it runs it must take note of their end."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,21 @@ def start(config_text: str, folder: Path) -> int:
         temporary.write_text(config_text, encoding="utf-8")
     (folder / STOP).unlink(missing_ok=True)
     command = [sys.executable, "-m", "napari_medreason_training", "run", str(kept), "--folder", str(folder)]
+    _reap()
     with (folder / LOG).open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, **_detached()
         )
+    _children.append(process)
     started = {"pid": process.pid, "started": _start_time(process.pid)}
     with replace_file(folder / PROCESS) as temporary:
         temporary.write_text(json.dumps(started) + "\n", encoding="utf-8")
     return process.pid
+
+
+def _reap() -> None:
+    """Let the system forget children that have ended."""
+    _children[:] = [child for child in _children if child.poll() is None]
 
 
 def _detached() -> dict[str, Any]:
@@ -127,6 +136,7 @@ def process_of(folder: Path) -> int | None:
         pid, started = int(value["pid"]), float(value["started"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    _reap()
     same = abs(_start_time(pid) - started) < 1.0
     return pid if same else None
 

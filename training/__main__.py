@@ -12,6 +12,8 @@ from napari_medreason.errors import MedReasonError
 
 from .data.command import add_commands as add_dataset_commands
 from .data.command import run as run_dataset_command
+from .run_command import add_commands as add_run_commands
+from .run_command import run_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     questions = commands.add_parser("questions", help="how often wordings of questions are understood")
     questions.add_argument("--count", type=int, default=100, help="wordings drawn for each structure")
     add_dataset_commands(commands)
+    add_run_commands(commands)
     return top
 
 
@@ -150,6 +153,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "questions": _questions,
     "compare": _compare,
     "curves": _curves,
+    "run": run_command,
 }
 
 

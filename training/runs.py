@@ -83,6 +83,13 @@ class RunWriter:
         (folder / RESULT).unlink(missing_ok=True)
 
     @property
+    def last_step(self) -> int:
+        """The step of the newest event, 0 when there is none."""
+        file = self.folder / EVENTS
+        text = file.read_text(encoding="utf-8") if file.exists() else ""
+        return max((event.step for event in read_events(text)), default=0)
+
+    @property
     def seconds(self) -> float:
         """Time worked on the run, over all sittings."""
         return self._before + time.monotonic() - self._started
