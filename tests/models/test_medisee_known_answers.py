@@ -174,6 +174,7 @@ def test_boxes_of_pictures_that_are_not_square_are_scaled_by_their_own_sides():
         ("Sure, it is [SEG] and [BBOX]. the kidney filters blood", "The kidney filters blood"),
         ("It lies left. It is [SEG] and [BBOX]. It is bright.", "It lies left. It is bright."),
         ("", ""),
+        ("[SEG] and [BBOX]. the\x1c liver\n\nis large", "The liver is large"),
     ],
 )
 def test_the_explanation_is_what_is_written_beside_the_candidates(text, words):

@@ -66,7 +66,11 @@ def shown(text: str) -> str:
 
 
 def explanation(text: str) -> str:
-    """The model's own words without the sentences that only carry the candidates; "" when none is left."""
-    sentences = re.split(r"(?<=[.!?])\s+", text.strip())
+    """The model's own words without the sentences that only carry the candidates; "" when none is left.
+
+    One line, no control characters.
+    """
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    sentences = re.split(r"(?<=[.!?])\s+", line)
     kept = " ".join(part for part in sentences if SEG not in part and BBOX not in part).strip()
     return kept[:1].upper() + kept[1:]

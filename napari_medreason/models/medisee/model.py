@@ -114,7 +114,7 @@ class MediSee:
         return Reasoning(
             "found",
             words or _WORDLESS,
-            shown(spoken.text),
+            shown(spoken.text).strip(),
             box=box,
             templated=not words,
             notes=tuple(self._notes(spoken, box, shape)),
