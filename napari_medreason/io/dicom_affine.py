@@ -12,7 +12,7 @@ from napari_medreason.core.cautions import Caution
 from napari_medreason.core.geometry import Affine
 from napari_medreason.core.regrid import SHEARED, UNEVENLY
 from napari_medreason.io.base import counted
-from napari_medreason.io.dicom_headers import FrameHeader
+from napari_medreason.io.dicom_frame import FrameHeader
 
 SAME_POSITION_MM = 0.01
 _TILT_DEGREES = 0.5

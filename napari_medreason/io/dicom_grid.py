@@ -16,7 +16,7 @@ from napari_medreason.core.cautions import Caution
 from napari_medreason.core.geometry import Affine
 from napari_medreason.io.base import counted
 from napari_medreason.io.dicom_affine import SAME_POSITION_MM, image_directions, placed
-from napari_medreason.io.dicom_headers import FrameHeader
+from napari_medreason.io.dicom_frame import FrameHeader
 
 Frames = tuple[tuple[FrameHeader, ...], ...]
 

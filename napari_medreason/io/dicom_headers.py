@@ -13,6 +13,8 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from napari_medreason.io.base import first_bytes, has_suffix
+from napari_medreason.io.dicom_diffusion import PRIVATE_B_VALUES, b_value
+from napari_medreason.io.dicom_frame import FrameHeader, SeriesHeader, StoredPixels
 from napari_medreason.io.dicom_mosaic import Mosaic, is_mosaic, read_mosaic
 from napari_medreason.io.dicom_values import (
     DAMAGED,
@@ -42,12 +44,8 @@ _KEYWORDS: Final[tuple[str, ...]] = (
     *("AcquisitionNumber", "TriggerTime", "AcquisitionTime", "ContentTime"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
-_PRIVATE_B_VALUES: Final = ((0x0019100C, "SIEMENS"), (0x20011003, "Philips"), (0x00431039, "GEMS"))
-"""b-values of classic images, and how the creator of the private block (element 0010) begins."""
-_GE_SHIFT = 1_000_000_000
-"""GE adds this to some b-values (0043,1039)."""
 _TAGS: Final = [
-    *map(tag_of, (*_KEYWORDS, *(tag for tag, _ in _PRIVATE_B_VALUES), 0x00190010, 0x20010010, 0x00430010))
+    *map(tag_of, (*_KEYWORDS, *(tag for tag, _ in PRIVATE_B_VALUES), 0x00190010, 0x20010010, 0x00430010))
 ]
 
 SEGMENTATION = "segmentation"
@@ -59,71 +57,6 @@ _MAX_FRAMES = 100_000
 _COMPONENTS = {"MAGNITUDE": "M", "PHASE": "P", "REAL": "R", "IMAGINARY": "I"}
 _KINDS = {"M", "P", "R", "I", "LOCALIZER", "WATER", "FAT", "IN_PHASE", "OUT_PHASE", "W", "F", "IP", "OP"}
 """Words from the third value of Image Type (0008,0008) on that tell pictures of one series apart."""
-
-
-@dataclass(frozen=True)
-class SeriesHeader:
-    """What a user chooses a series by."""
-
-    uid: str
-    modality: str
-    number: int | None
-    description: str
-
-
-@dataclass(frozen=True)
-class StoredPixels:
-    """How values are stored: (0028,0100), (0028,0101), (0028,0103), and what turns them into real ones.
-
-    inverted: Photometric Interpretation (0028,0004) is MONOCHROME1. look_up_table: the real values
-    come from a Modality LUT (0028,3000), not from slope and intercept. rescaled: the header gives slope
-    or intercept. transfer_syntax: (0002,0010), "" where the file has no meta information. shape: (rows,
-    columns) as stored, also for a mosaic. offset: where in the file the element of the pixel data begins.
-    """
-
-    bits_stored: int
-    signed: bool
-    inverted: bool
-    slope: float
-    intercept: float
-    look_up_table: bool = False
-    rescaled: bool = True
-    transfer_syntax: str = ""
-    bits_allocated: int = 16
-    shape: tuple[int, int] = (0, 0)
-    offset: int = 0
-
-
-@dataclass(frozen=True)
-class FrameHeader:
-    """One image of a series, or one tile of a mosaic.
-
-    shape: (rows, columns). position_lps: centre of the first pixel, (0020,0032). orientation: row
-    direction then column direction, (0020,0037). pixel_spacing: (between rows, between columns) in mm,
-    (0028,0030). slice_distance: (0018,0088) or else (0018,0050). kind: words of the Image Type that
-    tell pictures of one series apart, and the Stack ID (0020,9056). repeat: what stays the same all
-    over one frame of a 4D study. order: sorts the repeats at one position. number: Instance Number
-    (0020,0013). patient: a digest of Patient ID (0010,0020), or of the name where there is no ID, to tell
-    patients apart and nothing else. tile: (row, column) of its first pixel in a mosaic.
-    """
-
-    path: Path
-    frame_index: int
-    instance_uid: str
-    series: SeriesHeader
-    shape: tuple[int, int]
-    pixels: StoredPixels
-    position_lps: tuple[float, ...] | None
-    orientation: tuple[float, ...] | None
-    pixel_spacing: tuple[float, ...] | None
-    at_detector: bool
-    slice_distance: float | None
-    kind: tuple[str, ...]
-    repeat: tuple[float, ...]
-    order: tuple[float, ...]
-    number: float = 0.0
-    patient: bytes = b""
-    tile: tuple[int, int] | None = None
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -254,34 +187,11 @@ def _frame(common: _FileHeader, index: int, groups: FrameAttributes) -> FrameHea
         at_detector=at_detector,
         slice_distance=_slice_distance(groups),
         kind=_kind(groups),
-        repeat=(echo, temporal or 0.0, _b_value(groups)),
+        repeat=(echo, temporal or 0.0, b_value(groups)),
         order=(echo, temporal or 0.0, instance, float(index), *times),
         number=instance,
         patient=common.patient,
     )
-
-
-def _b_value(groups: FrameAttributes) -> float:
-    """Diffusion weighting in s/mm2: the standard's (0018,9087), else that of the manufacturer, else 0."""
-    stated = groups.number("MRDiffusionSequence", "DiffusionBValue")
-    if stated is not None:
-        return stated
-    for tag, creator in _PRIVATE_B_VALUES:
-        element = groups.file.get(tag)
-        if element is None or not _is_made_by(groups.file, tag, creator):
-            continue
-        try:
-            value = element.value
-            first = value if isinstance(value, str | int | float) else value[0]
-            return float(first) % _GE_SHIFT
-        except (TypeError, ValueError, LookupError, OverflowError):
-            return 0.0
-    return 0.0
-
-
-def _is_made_by(header: Dataset, tag: int, creator: str) -> bool:
-    found = header.get((tag >> 16 << 16) + 0x10)
-    return found is not None and str(found.value).startswith(creator)
 
 
 def _stored_pixels(groups: FrameAttributes, offset: int) -> StoredPixels:
@@ -298,6 +208,7 @@ def _stored_pixels(groups: FrameAttributes, offset: int) -> StoredPixels:
         transfer_syntax=_transfer_syntax(header),
         bits_allocated=int(value_of(header, "BitsAllocated") or 16),
         shape=_stored_shape(header),
+        frame_count=max(1, whole_number(header, "NumberOfFrames") or 1),
         offset=offset,
     )
 

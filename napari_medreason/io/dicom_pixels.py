@@ -25,9 +25,9 @@ from napari_medreason.io.dicom_decoders import (
     needs_process,
     stored_frames,
 )
+from napari_medreason.io.dicom_frame import FrameHeader, StoredPixels
 from napari_medreason.io.dicom_grid import Grid
-from napari_medreason.io.dicom_headers import FrameHeader, StoredPixels
-from napari_medreason.io.dicom_plain import plain_frames
+from napari_medreason.io.dicom_plain import check_sizes, plain_frames
 from napari_medreason.io.dicom_process import DecoderProcesses
 from napari_medreason.io.dicom_values import DAMAGED
 
@@ -88,11 +88,13 @@ def decode(grid: Grid, options: ReadOptions) -> NDArray[np.generic]:
     UnreadableImageError when an image can't be decoded.
     """
     first = grid.frames[0][0]
+    tasks = tasks_of(grid)
+    check_sizes(task.frames[0][0] for task in tasks)
     shape = (len(grid.frames), len(grid.frames[0]), *first.shape)
     for dtype in (np.int16, np.float32) if may_fit_int16(grid) else (np.float32,):
         values = allocate(shape, dtype, first.path.name)
         try:
-            _decode_into(values, grid, options)
+            _decode_into(values, tasks, options)
         except DoesNotFitError:
             del values
             continue
@@ -130,8 +132,8 @@ def may_fit_int16(grid: Grid) -> bool:
     return all(part == round(part) and abs(part) <= _INT16.max for scale in scales for part in scale)
 
 
-def _decode_into(values: NDArray[np.generic], grid: Grid, options: ReadOptions) -> None:
-    tasks, total = tasks_of(grid), len(grid.frames) * len(grid.frames[0])
+def _decode_into(values: NDArray[np.generic], tasks: list[Task], options: ReadOptions) -> None:
+    total = sum(len(task.frames) for task in tasks)
     stop, processes = Event(), DecoderProcesses()
     with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         pending = {pool.submit(decode_task, task, values, processes, stop): task for task in tasks}
@@ -195,6 +197,10 @@ def decode_task(task: Task, values: Target, processes: DecoderProcesses, stop: E
                     return
                 values[place] = _real(_part(stored, image), image, values.dtype)
     except (PixelFaultError, *DAMAGED, StopIteration) as error:
+        if not task.path.is_file():
+            raise UnreadableImageError(
+                f"the image {task.path.name} is no longer there; put it back, or open the study again"
+            ) from error
         raise UnreadableImageError(
             f"the image {task.path.name} can't be decoded: {fault(error)}; "
             "export it again, uncompressed if possible"

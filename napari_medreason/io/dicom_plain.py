@@ -6,15 +6,16 @@ the rest. What is not as plain as this is left to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from napari_medreason.errors import UnreadableImageError
 from napari_medreason.io.dicom_decoders import PixelFaultError
-from napari_medreason.io.dicom_headers import StoredPixels
+from napari_medreason.io.dicom_frame import FrameHeader, StoredPixels
 
 _PIXEL_DATA = bytes([0xE0, 0x7F, 0x10, 0x00])
 _HEADER_SIZES = {str(ImplicitVRLittleEndian): 8, str(ExplicitVRLittleEndian): 12}
@@ -43,6 +44,21 @@ def plain_frames(path: Path, wanted: Sequence[int], pixels: StoredPixels) -> Ite
     if length == _UNDEFINED or length < _frame_size(pixels) * (max(wanted) + 1):
         return None
     return _frames(path, wanted, pixels, pixels.offset + header_size)
+
+
+def check_sizes(images: Iterable[FrameHeader]) -> None:
+    """UnreadableImageError where a file is smaller than its header claims, before memory is taken for it."""
+    for image in images:
+        pixels = image.pixels
+        if pixels.transfer_syntax not in _HEADER_SIZES or not image.path.is_file():
+            continue
+        promised = _frame_size(pixels) * pixels.frame_count
+        held = image.path.stat().st_size
+        if held < promised:
+            raise UnreadableImageError(
+                f"the image {image.path.name} is cut short or damaged: its header claims {promised:,} bytes "
+                f"of pixels, the file holds {held:,}; copy it again"
+            )
 
 
 def _frame_size(pixels: StoredPixels) -> int:

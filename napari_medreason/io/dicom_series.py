@@ -12,8 +12,9 @@ from napari_medreason.core.cautions import Caution
 from napari_medreason.errors import UnreadableImageError
 from napari_medreason.io.base import ReadOptions, SeriesInfo, counted
 from napari_medreason.io.dicom_files import files_at
+from napari_medreason.io.dicom_frame import FrameHeader
 from napari_medreason.io.dicom_grid import Grid, arrange
-from napari_medreason.io.dicom_headers import NO_IMAGE, SEGMENTATION, FrameHeader, read_frames
+from napari_medreason.io.dicom_headers import NO_IMAGE, SEGMENTATION, read_frames
 from napari_medreason.io.dicom_split import split
 
 _SCAN_THREADS = 4

@@ -17,7 +17,7 @@ from napari_medreason.errors import ExportError, MedReasonError
 from napari_medreason.io import archive
 from napari_medreason.io.base import ReadOptions
 from napari_medreason.io.dicom_choice import choose
-from napari_medreason.io.dicom_headers import FrameHeader
+from napari_medreason.io.dicom_frame import FrameHeader
 from napari_medreason.io.dicom_planes import Planes, planes_of
 from napari_medreason.io.dicom_series import Stack
 from napari_medreason.io.dicom_values import DAMAGED

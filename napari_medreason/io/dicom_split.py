@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_medreason.io.dicom_affine import image_directions
-from napari_medreason.io.dicom_headers import FrameHeader
+from napari_medreason.io.dicom_frame import FrameHeader
 
 _SAME_DIRECTION = 0.01
 _SAME_SPACING = 1e-3

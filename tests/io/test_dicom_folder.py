@@ -74,8 +74,8 @@ def test_a_dicomdir_names_nothing_outside_its_folder(disc, tmp_path, series_make
     outside = series_maker(tmp_path / "other", ramp, AFFINE)[0]
     shutil.copy(outside, tmp_path / "EVIL")
     data = pydicom.dcmread(disc)
-    with pytest.warns(UserWarning, match="Invalid value for VR CS"):
-        for record in [entry for entry in data.DirectoryRecordSequence if "ReferencedFileID" in entry]:
+    for record in [entry for entry in data.DirectoryRecordSequence if "ReferencedFileID" in entry]:
+        with pytest.warns(UserWarning, match="Invalid value for VR CS"):
             record.ReferencedFileID = ["..", "EVIL"]
     data.save_as(disc)
     assert "names no file that is there" in refusal(disc)
