@@ -28,7 +28,7 @@ LEFT_BOX, RIGHT_BOX = (10, 40, 40, 80), (70, 40, 100, 80)
 QUESTION = "Where is the bright box?"
 
 
-def QwenReasoner(folder, **options):  # noqa: N802 - made as the list of reasoners makes it
+def QwenReasoner(folder, **options):  # made as the list of reasoners makes it
     return LocalReasoner(folder, family=QWEN25_VL, **options)
 
 
@@ -87,7 +87,8 @@ def test_a_trained_pair_answers_in_words_box_points_and_mask(
 
 
 def test_an_untrained_reasoner_at_full_size_is_a_refusal(qwen_folder, sam2_folder, make_plane):
-    pair = models.create("medreasoner", reasoner=str(qwen_folder), segmenter=str(sam2_folder), device="cpu")
+    folders = {"reasoner": str(qwen_folder), "segmenter": str(sam2_folder)}
+    pair = models.create("medreasoner", **folders, device="cpu", max_new_tokens=40)
     with pytest.raises(AnswerFormatError, match="no usable answer"):
         pair.ask(Question("Where?", make_plane((1, 1, 9, 9))), on_text=silent, cancelled=never)
 

@@ -6,15 +6,24 @@ Imported only inside functions, since it needs torch and peft.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from napari_medreason.errors import ModelUnavailableError, WeightsError
-from napari_medreason.models.checkpoints import read_tensors
+from napari_medreason.models.checkpoints import read_tensors, renamed
 from napari_medreason.models.weights import weight_files, weights_sha256
 
 WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
+
+
+_OLD_NAMES = (
+    (r"^base_model\.model\.model\.layers\.", "base_model.model.model.language_model.layers."),
+    (r"^base_model\.model\.language_model\.model\.", "base_model.model.model.language_model."),
+    (r"^base_model\.model\.(visual|vision_tower|multi_modal_projector)\.", r"base_model.model.model.\1."),
+)
+"""Where transformers below 4.52 had the parts of its vision-language models."""
 
 
 def put_on(network: Any, folder: Path) -> tuple[Callable[[], None], str]:
@@ -29,7 +38,11 @@ def put_on(network: Any, folder: Path) -> tuple[Callable[[], None], str]:
     tensors = read_tensors(folder / WEIGHTS)
     sha256 = weights_sha256([file for file in weight_files(folder) if file.name == WEIGHTS])
     try:
-        adapted = PeftModel(network, LoraConfig(**settings))
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", ".*is_gradient_checkpointing", FutureWarning
+            )  # peft asks for it
+            adapted = PeftModel(network, LoraConfig(**settings))
     except (ValueError, TypeError) as error:
         raise WeightsError(
             f"adapter {folder.name} doesn't fit this model ({_first_line(error)[:120]}); choose the model "
@@ -49,6 +62,8 @@ def _fill(adapted: Any, tensors: dict[str, Any], name: str) -> None:
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     wanted = set(get_peft_model_state_dict(adapted))
+    if wanted != set(tensors):
+        tensors = renamed(tensors, _OLD_NAMES)
     unknown, lacking = sorted(set(tensors) - wanted), sorted(wanted - set(tensors))
     if unknown or lacking:
         kind, keys = ("has no place for", unknown) if unknown else ("wants", lacking)

@@ -27,8 +27,8 @@ def read_text(
         if cut_at is None:
             raise
         raise AnswerFormatError(
-            f"the model's text was cut at {cut_at} tokens, before its answer; raise max_new_tokens, or ask "
-            "for a direct answer"
+            f"the model's text has no usable answer, it was cut at {cut_at} tokens; raise max_new_tokens, or "
+            "ask for a direct answer"
         ) from error
     return reasoning_in_plane(fit_to_image(parsed, size, size), frame)
 
