@@ -8,7 +8,9 @@ included). A region with holes is one contour: a cut of no width leads to each h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import bisect
+import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import scipy  # its submodules load at first use; ndimage takes half a second
@@ -151,35 +153,72 @@ def _drawn_in(loop: _Loop) -> list[Point]:
 
 
 def _with_holes(outer: list[Point], holes: list[list[Point]]) -> list[Point]:
-    """One contour around a region; each hole is reached by a cut to its left, and left by the same way."""
-    merged = outer
-    for hole in sorted(holes, key=lambda points: min(points)):
-        merged = _with_hole(merged, hole)
+    """One contour around a region; each hole is reached by a cut to its left, and left by the same way.
+
+    A cut runs along a row of pixels to the next edge on the left: of the outer loop, or of a hole that
+    begins further left, so that the cuts make a tree.
+    """
+    if not holes:
+        return outer
+    loops = [outer, *holes]
+    cuts = _cuts(loops)
+    merged: list[Point] = []
+    # a stack and no recursion: holes may hang on each other by the thousand
+    walks = [_walk(loops, 0, cuts)]
+    while walks:
+        step = next(walks[-1], None)
+        if step is None:
+            walks.pop()
+        elif isinstance(step, int):
+            walks.append(_walk(loops, step, cuts))
+        else:
+            merged.append(step)
     return merged
 
 
-def _with_hole(merged: list[Point], hole: list[Point]) -> list[Point]:
-    edge = _leftmost_edge(hole)
-    x, low = hole[edge][0], min(hole[edge][1], hole[(edge + 1) % len(hole)][1])
-    y = float(np.round(low + 0.5)) + _CUT
-    points = np.array(merged)
-    following = np.roll(points, -1, axis=0)
-    between = (np.minimum(points[:, 1], following[:, 1]) < y) & (
-        y < np.maximum(points[:, 1], following[:, 1])
-    )
-    candidates = np.flatnonzero(between & (points[:, 0] < x) & (points[:, 0] == following[:, 0]))
-    at = int(candidates[np.argmax(points[candidates, 0])])
-    turned = hole[edge + 1 :] + hole[: edge + 1]
-    target = merged[at][0]
-    return [
-        *merged[: at + 1],
-        (target, y),
-        (x, y),
-        *turned,
-        (x, y),
-        (target, y),
-        *merged[at + 1 :],
-    ]
+def _cuts(loops: list[list[Point]]) -> dict[tuple[int, int], list[tuple[float, int]]]:
+    """By loop and edge: the cuts that begin there, as (y, hole)."""
+    rows: dict[int, list[tuple[float, int, int]]] = {}
+    for number, points in enumerate(loops):
+        for edge, (x, y) in enumerate(points):
+            below, above = sorted((y, points[(edge + 1) % len(points)][1]))
+            for row in range(math.ceil(below), math.ceil(above)):
+                rows.setdefault(row, []).append((x, number, edge))
+    for edges in rows.values():
+        edges.sort()
+    cuts: dict[tuple[int, int], list[tuple[float, int]]] = {}
+    for number, points in enumerate(loops[1:], 1):
+        first = _leftmost_edge(points)
+        row = math.ceil(min(points[first][1], points[(first + 1) % len(points)][1]))
+        at = bisect.bisect_left(rows[row], (points[first][0], -1, -1)) - 1
+        _, loop, edge = rows[row][at]
+        cuts.setdefault((loop, edge), []).append((row + _CUT, number))
+    return cuts
+
+
+def _walk(
+    loops: list[list[Point]], number: int, cuts: dict[tuple[int, int], list[tuple[float, int]]]
+) -> Iterator[Point | int]:
+    """The points of a loop, and the holes to go around between them; a hole begins and ends at its cut."""
+    points = loops[number]
+    first = 0
+    entry: Point | None = None
+    if number:
+        edge = _leftmost_edge(points)
+        row = math.ceil(min(points[edge][1], points[(edge + 1) % len(points)][1]))
+        entry, first = (points[edge][0], row + _CUT), edge + 1
+        yield entry
+    for place in range(first, first + len(points)):
+        edge = place % len(points)
+        x, y = points[edge]
+        yield x, y
+        rising = points[(edge + 1) % len(points)][1] > y
+        for level, hole in sorted(cuts.get((number, edge), ()), reverse=not rising):
+            yield x, level
+            yield hole
+            yield x, level
+    if entry is not None:
+        yield entry
 
 
 def _leftmost_edge(hole: list[Point]) -> int:

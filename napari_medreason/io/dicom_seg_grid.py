@@ -15,7 +15,7 @@ _SAME_POSITION_MM = 0.01
 _EVEN_SHARE = 0.02
 """Frames are on a grid while none lies further than this share of the step from its place."""
 _MAX_SLICES = 100_000
-_DIVISORS = 12
+_DIVISORS = 3
 """Steps tried: the stated one, and the smallest distance divided by 1, 2 and so on."""
 
 
