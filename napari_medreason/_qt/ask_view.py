@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_medreason._qt import answer_words
 from napari_medreason._qt.answer_list import AnswerList
+from napari_medreason._qt.model_choice import ModelChoice
 from napari_medreason._qt.question_box import QuestionBox
 from napari_medreason.session import Answer
 
@@ -40,6 +41,7 @@ class AskView(QWidget):
     file_wanted = Signal()
     image_chosen = Signal(int)
     model_chosen = Signal(str)
+    models_wanted = Signal()
     answer_chosen = Signal(str)
     answer_highlighted = Signal(str)
     visibility_changed = Signal(str, bool)
@@ -65,7 +67,8 @@ class AskView(QWidget):
         self.open_button = QPushButton("Open study…", self)
         self.question_box = QuestionBox(self)
         self.ask_button = QPushButton("Ask", self)
-        self.model_choice = QComboBox(self)
+        self.model_choice = ModelChoice(self)
+        self.models_button = QPushButton("Models…", self)
         self.progress = QProgressBar(self)
         self.status = QLabel(self)
         self.answer_view = QPlainTextEdit(self)
@@ -83,7 +86,8 @@ class AskView(QWidget):
         self.open_button.setToolTip("Open a DICOM folder or file, zip, NIfTI, PNG or JPEG")
         self.question_box.setPlaceholderText("Where is the liver?")
         self.question_box.setToolTip("Ask in plain words and press Enter; ↑ and ↓ bring earlier questions")
-        self.model_choice.setToolTip("The model that answers, on this computer")
+        self.model_choice.setToolTip("The model that answers")
+        self.models_button.setToolTip("Download the weights of published models, or use a folder of yours")
         self.delete_button.setToolTip("Delete the selected answer with its three layers")
         self.answers.setToolTip("Click an answer to go to its slice; the tick shows or hides its layers")
         self.answer_view.setReadOnly(True)
@@ -100,15 +104,15 @@ class AskView(QWidget):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
     def _lay_out(self) -> None:
-        for choice in (self.image_choice, self.model_choice):
-            choice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-            choice.setMinimumContentsLength(8)
+        self.image_choice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.image_choice.setMinimumContentsLength(8)
         grid = QGridLayout()
         grid.addWidget(QLabel("Image", self), 0, 0)
-        grid.addWidget(self.image_choice, 0, 1)
+        grid.addWidget(self.image_choice, 0, 1, 1, 2)
         grid.addWidget(QLabel("Model", self), 1, 0)
         grid.addWidget(self.model_choice, 1, 1)
-        grid.addWidget(self.question_box, 2, 0, 1, 2)
+        grid.addWidget(self.models_button, 1, 2)
+        grid.addWidget(self.question_box, 2, 0, 1, 3)
         grid.setColumnStretch(1, 1)
         asking = _row((self.ask_button, 2), (self.open_button, 1))
         buttons = _row((self.undo_button, 1), (self.redo_button, 1), (self.delete_button, 1))
@@ -133,6 +137,7 @@ class AskView(QWidget):
             self.question_box,
             self.ask_button,
             self.model_choice,
+            self.models_button,
             self.image_choice,
             self.open_button,
             self.answer_view,
@@ -149,6 +154,7 @@ class AskView(QWidget):
         self.ask_button.clicked.connect(self._on_button)
         self.image_choice.activated.connect(self.image_chosen)
         self.model_choice.activated.connect(lambda _: self.model_chosen.emit(self.model))
+        self.models_button.clicked.connect(self.models_wanted)
         self.answers.chosen.connect(self.answer_chosen)
         self.answers.visibility_changed.connect(self.visibility_changed)
         self.answers.delete_pressed.connect(self.delete_wanted)
@@ -175,14 +181,6 @@ class AskView(QWidget):
     def model(self) -> str:
         """Id of the chosen model."""
         return str(self.model_choice.currentData() or "")
-
-    def set_models(self, models: Sequence[tuple[str, str, str]], chosen: str) -> None:
-        """Fill the model choice with (id, title, summary)."""
-        self.model_choice.clear()
-        for row, (model_id, title, summary) in enumerate(models):
-            self.model_choice.addItem(title, model_id)
-            self.model_choice.setItemData(row, summary, Qt.ItemDataRole.ToolTipRole)
-        self.choose_model(chosen)
 
     def choose_model(self, model_id: str) -> None:
         """Show a model as the chosen one; the first one when it is not in the list."""

@@ -17,9 +17,11 @@ from napari_medreason._qt.ask_presenter import AskPresenter
 from napari_medreason._qt.ask_view import AskView
 from napari_medreason._qt.docked import Docked
 from napari_medreason._qt.engine_bridge import EngineBridge
+from napari_medreason._qt.model_choice import default_model, model_rows
 from napari_medreason._qt.open_study import StudyOpener
 from napari_medreason._qt.viewer_layers import ViewerLayers
 
+MODELS_DOCK = "Models and weights"
 SETTINGS_AFTER_MS = 200
 """When the remembered settings are read, after the dock was made."""
 
@@ -63,6 +65,8 @@ class AskWidget(Docked):
         view.file_wanted.connect(self.opener.choose_file)
         view.image_chosen.connect(self._choose_image)
         view.model_chosen.connect(self._keep_model)
+        view.models_wanted.connect(self.open_models)
+        view.model_choice.opening.connect(self._refill_models)
         view.answer_chosen.connect(presenter.select)
         view.answer_highlighted.connect(presenter.show)
         view.visibility_changed.connect(presenter.set_visible)
@@ -88,10 +92,7 @@ class AskWidget(Docked):
         return self._images[row] if 0 <= row < len(self._images) else None
 
     def _fill_models(self) -> None:
-        known = models.available()
-        default = next((model.id for model in known.values() if model.default), "")
-        rows = [(model.id, model.title, model.summary) for model in known.values()]
-        self.view.set_models(rows, default)
+        self.view.model_choice.fill(model_rows(), default_model())
         QTimer.singleShot(SETTINGS_AFTER_MS, self._choose_saved_model)
 
     def _choose_saved_model(self) -> None:
@@ -105,6 +106,27 @@ class AskWidget(Docked):
     def _keep_model(self, model: str) -> None:
         self._model_settled = True
         settings.save_model(model)
+        self._say_what_model()
+
+    def _refill_models(self) -> None:
+        """Weights may have come, or a server been named, since the list was last shown."""
+        self.view.model_choice.fill(model_rows(), self.view.model)
+
+    def _say_what_model(self) -> None:
+        """What a user must know of the chosen model before asking it."""
+        row = self.view.model_choice.row
+        if row is not None and row.remote:
+            self.view.show_status(row.tip.splitlines()[0] + ".")
+        elif row is not None and row.missing:
+            self.view.show_status("Its weights are not here yet; “Models…” brings them.")
+
+    def open_models(self) -> None:
+        """Open the Models dock, at the weights that the chosen model lacks."""
+        window = getattr(self._viewer, "window", None)
+        row = self.view.model_choice.row
+        if window is not None:
+            _, widget = window.add_plugin_dock_widget(settings.PLUGIN, MODELS_DOCK)
+            widget.choose(row.missing if row is not None else ())
 
     def _refresh_images(self, _event: object = None) -> None:
         former = self.image

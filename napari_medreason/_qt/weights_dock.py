@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from napari.viewer import Viewer
@@ -33,6 +33,7 @@ class WeightsWidget(Docked):
         self._shares_engine = engine is None
         self._engine = engine or engine_bridge.acquire()
         self._request: int | None = None
+        self._wanted: tuple[str, ...] = ()
         self.view = WeightsView(self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -51,8 +52,21 @@ class WeightsWidget(Docked):
         self._request = None
         self.view.show_idle()
         self.view.model.set_weights(rows)
-        if rows:
-            self.view.table.selectRow(0)
+        self._select()
+
+    def choose(self, weights_ids: Sequence[str]) -> None:
+        """Select the first of these weights, as soon as they are listed."""
+        self._wanted = tuple(weights_ids)
+        self._select()
+
+    def _select(self) -> None:
+        model = self.view.model
+        rows = [row for row in range(model.row_total()) if self._is_wanted(model.weights(row))]
+        if model.row_total() and (rows or self.view.weights is None):
+            self.view.table.selectRow(rows[0] if rows else 0)
+
+    def _is_wanted(self, one: WeightsSummary | None) -> bool:
+        return one is not None and one.id in self._wanted
 
     def download(self) -> None:
         """Download the chosen weights, after the user has read what they are."""

@@ -346,13 +346,14 @@ def test_the_chosen_model_is_remembered(make_napari_viewer, bridge, qtbot, monke
 
     from napari_medreason._qt import settings
     from napari_medreason._qt.ask_widget import AskWidget
+    from napari_medreason._qt.model_choice import ModelRow
 
     make_napari_viewer()
     asking = get_plugin_settings("napari-medreason").asking
     before = asking.model
     widget = AskWidget(make_napari_viewer(), engine=bridge)
     try:
-        widget.view.set_models([("one", "One", ""), ("two", "Two", "")], "one")
+        widget.view.model_choice.fill([ModelRow("one", "One", ""), ModelRow("two", "Two", "")], "one")
         widget.view.model_choice.activated.emit(1)
         widget.view.model_choice.setCurrentIndex(1)
         widget.view.model_choice.activated.emit(1)

@@ -100,3 +100,21 @@ def test_an_own_file_is_used_and_forgotten_again(dock, qtbot, tmp_path, notices)
     dock.view.folder_wanted.emit(str(tmp_path / "nothing-here.pt"))
     qtbot.waitUntil(lambda: bool(notices), timeout=30_000)
     assert dock.view.weights.state == "missing"
+
+
+def test_the_ask_dock_leads_to_the_weights_that_a_model_lacks(hub, make_napari_viewer, bridge, qtbot):
+    from napari_medreason._qt.ask_widget import AskWidget
+
+    viewer = make_napari_viewer()
+    ask = AskWidget(viewer, engine=bridge)
+    choice = ask.view.model_choice
+    assert choice.row.id == "embedded"
+    choice.setCurrentIndex(choice.findData("lingshu-7b"))
+    choice.activated.emit(choice.currentIndex())
+    assert "not here yet" in choice.currentText()
+    assert "Models…" in ask.view.status.text()
+    ask.view.models_button.click()
+    (models,) = [dock for dock in viewer.window.dock_widgets.values() if isinstance(dock, WeightsWidget)]
+    qtbot.waitUntil(lambda: models.view.weights is not None, timeout=60_000)
+    assert models.view.weights.id == "lingshu-7b"
+    ask.close_all()
