@@ -54,7 +54,7 @@ def models_list(
         return
     for row in rows:
         mark = "*" if row["default"] else " "
-        print(f"{mark} {row['id']:<20} {row['state']:<22} {_memory_words(row['memory']):<26} {row['title']}")
+        print(f"{mark} {row['id']:<26} {row['state']:<22} {_memory_words(row['memory']):<26} {row['title']}")
     print("`medreason models show ID` says what a model is made of and what its licences allow.")
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 from napari_medreason.errors import UnknownModelError
 from napari_medreason.models.base import GroundingModel, ModelInfo, Segmenter
 from napari_medreason.models.discovery import declared, is_built_in
-from napari_medreason.models.published import endpoint_models, named_pair
+from napari_medreason.models.published import endpoint_models, named_pair, with_terms
 from napari_medreason.models.segmenters import SegmenterInfo
 
 __all__ = [
@@ -37,7 +37,7 @@ def available() -> dict[str, ModelInfo]:
 
 
 def _listed(info: ModelInfo, *, built_in: bool) -> ModelInfo:
-    return info if built_in else replace(info, default=False)
+    return with_terms(info) if built_in else replace(with_terms(info), default=False)
 
 
 def default() -> str:

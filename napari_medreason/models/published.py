@@ -1,6 +1,6 @@
 """The published systems as models that a user picks, each put together from the catalogue's weights.
 
-A pair of any reasoner and any segmenter of the catalogue can be asked for by `REASONER+SEGMENTER`, such as
+A pair of any reasoner, or detector, and any segmenter of the catalogue can be asked for by their ids, such as
 `lingshu-7b+medsam`; the reasoner's own id means the pair with MedSAM2, the segmenter of MedReasoner's paper.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,9 +42,37 @@ def pair(reasoner: str, segmenter: str, *, model_id: str = "") -> ModelInfo:
 
 
 def named_pair(model_id: str) -> ModelInfo | None:
-    """The pair that an id such as `lingshu-7b+medsam` names; None for an id without "+"."""
-    reasoner, plus, segmenter = model_id.partition("+")
-    return pair(reasoner, segmenter) if plus else None
+    """The pair that an id such as `lingshu-7b+medsam` names; None for an id without "+".
+
+    UnknownModelError for unknown weights, ModelUnavailableError for those that make no pair.
+    """
+    first, plus, segmenter = model_id.partition("+")
+    if not plus:
+        return None
+    return _detector_pair(first, segmenter) if weights(first).kind == "detector" else pair(first, segmenter)
+
+
+def _detector_pair(detector: str, segmenter: str) -> ModelInfo:
+    first, second = _of_kind(detector, "detector"), _of_kind(segmenter, "segmenter")
+    model_id = f"{detector}+{segmenter}"
+    return _info(
+        model_id,
+        f"{first.title} with {second.title}",
+        "Grounding DINO",
+        "A detector finds a box from the structure's name, a segmenter draws the mask",
+        parts=(first, second),
+        create=partial(_create_detector_pair, model_id, detector, segmenter),
+    )
+
+
+def with_terms(info: ModelInfo) -> ModelInfo:
+    """The entry with licence, consequence and memory of its weights, where it says nothing of its own."""
+    if info.consequence or not info.weights or not set(info.weights) <= set(catalogue()):
+        return info
+    parts = tuple(weights(one) for one in info.weights)
+    return replace(
+        info, licence=_each("licence", parts), consequence=_each("consequence", parts), memory=_memory(parts)
+    )
 
 
 def endpoint_models() -> tuple[ModelInfo, ...]:
@@ -94,6 +123,15 @@ def _create_pair(model_id: str, reasoner: str, segmenter: str, /, **options: Any
         model_id=model_id,
         weights_id=reasoner,
         **options,
+    )
+
+
+def _create_detector_pair(model_id: str, detector: str, segmenter: str, /, **options: Any) -> GroundingModel:
+    check_weights(model_id, (detector, segmenter))
+    from napari_medreason.models.grounding_dino import load_grounding_dino
+
+    return load_grounding_dino(
+        detector=store.folder(detector), segmenter=store.folder(segmenter), model_id=model_id, **options
     )
 
 
