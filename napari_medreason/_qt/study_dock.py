@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Layer
+from napari.layers import Image, Labels, Layer
 from napari.viewer import Viewer
-from qtpy.QtCore import QSize
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QVBoxLayout
 
 from napari_medreason import layers
@@ -21,8 +21,12 @@ from napari_medreason.core.plane import AXES, Axis
 from napari_medreason.core.regrid import regridded
 from napari_medreason.core.volume import CT_WINDOWS, Window
 from napari_medreason.core.window_presets import preset_names, preset_window
-from napari_medreason.errors import MedReasonError
+from napari_medreason.errors import ExportError, MedReasonError
 from napari_medreason.layers import card
+
+if TYPE_CHECKING:
+    from napari_medreason._qt.export_dialog import ExportDialog, Job
+    from napari_medreason.io.proof import Receipt
 
 _WIDTH = 360
 
@@ -56,6 +60,7 @@ class StudyWidget(Docked):
         view.window_edited.connect(self._edit_window)
         view.drag_switched.connect(self.drag.switch)
         view.regrid_wanted.connect(self.regrid)
+        view.export_wanted.connect(self.open_export)
         view.cancelled.connect(self._cancel)
         for emitter, heard in self._viewer_connections():
             emitter.connect(heard)
@@ -163,6 +168,31 @@ class StudyWidget(Docked):
         self._viewer.add_layer(layer)
         canvas_letters.attach(self._viewer, layer)
         self.view.show_idle(f"Added “{layer.name}”.")
+
+    def open_export(self) -> ExportDialog:
+        """Let the user choose what to export and how; gives the dialog, which is open."""
+        from napari_medreason._qt.export_dialog import ExportDialog  # brings the DICOM writers
+
+        layers = [
+            layer
+            for layer in reversed(self._viewer.layers)
+            if isinstance(layer, Labels) or (isinstance(layer, Image) and not layer.rgb)
+        ]
+        selected = [layer for layer in layers if layer in self._viewer.layers.selection]
+        dialog = ExportDialog(layers, selected, self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.wanted.connect(self._export)
+        dialog.open()
+        return dialog
+
+    def _export(self, job: Job) -> None:
+        self.view.show_busy("Writing and reading back …")
+        self._work.start(job, then=self._show_receipt, failed=self._fail)
+
+    def _show_receipt(self, receipt: Receipt) -> None:
+        self.view.show_idle(receipt.words)
+        if not receipt.identical:
+            notify.report(ExportError(receipt.words))
 
     def _fail(self, error: Exception) -> None:
         self.view.show_idle()

@@ -1,5 +1,6 @@
 """The Study dock on a real viewer: what it tells, and what it changes."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -10,6 +11,7 @@ from qtpy.QtWidgets import QAbstractButton
 
 from napari_medreason import layers
 from napari_medreason._qt.study_dock import StudyWidget
+from napari_medreason.core.geometry import RAS_FROM_LPS
 from napari_medreason.core.volume import CT_WINDOWS, Volume
 
 pytestmark = pytest.mark.window
@@ -143,3 +145,56 @@ def test_flat_pictures_and_empty_viewers_do_not_break_it(dock):
     dock._viewer.add_layer(Layer.create(*layers.image_layer(picture)))
     dock.view.plane_buttons["sagittal"].click()
     assert "not calibrated" in dock.view.card.text()
+
+
+def new_labels(dock):
+    """What napari's own “New labels” button makes, painted on one slice."""
+    dock._viewer.layers.selection.active = dock.image
+    dock._viewer._new_labels()
+    labels = dock._viewer.layers[-1]
+    labels.data[5, 10:20, 30:50] = 1
+    labels.name = "liver"
+    return labels
+
+
+def test_labels_of_napari_itself_are_exported_on_the_true_grid(dock, qtbot, tmp_path):
+    labels = new_labels(dock)
+    dialog = dock.open_export()
+    assert dialog.chosen == [labels]
+    assert dialog.form.id == "nifti"
+    assert "Not as DICOM segmentation" in dialog.reason.text()  # the study did not come from DICOM files
+    dialog.save(tmp_path / "liver.nii.gz")
+    qtbot.waitUntil(lambda: "read back: identical" in dock.view.status.text(), timeout=20_000)
+    image = nib.load(tmp_path / "liver.nii.gz")
+    study = layers.study_of(dock.image)
+    np.testing.assert_allclose(image.affine, RAS_FROM_LPS @ np.array(study.affine), atol=1e-4)
+    written = np.asarray(image.dataobj).T
+    np.testing.assert_array_equal(written, layers.stored_array(np.asarray(labels.data), study))
+
+
+def test_a_dicom_study_can_be_exported_as_segmentation(qtbot, tmp_path):
+    import highdicom
+
+    from napari_medreason import io
+    from napari_medreason_sample_data import ct_folder
+
+    viewer = ViewerModel()
+    viewer.add_layer(Layer.create(*layers.image_layer(io.read(ct_folder()), place=ct_folder())))
+    dock = StudyWidget(viewer)
+    qtbot.addWidget(dock)
+    new_labels(dock)
+    dialog = dock.open_export()
+    dialog.forms.setCurrentIndex([dialog.forms.itemData(n).id for n in range(4)].index("dicom-seg"))
+    assert dialog.reason.text() == ""
+    dialog.save(tmp_path / "liver")
+    qtbot.waitUntil(lambda: "read back: identical" in dock.view.status.text(), timeout=60_000)
+    seg = highdicom.seg.segread(tmp_path / "liver.seg.dcm")
+    assert seg.get_segment_description(1).SegmentLabel == "liver"
+    dock.close_all()
+
+
+def test_nothing_is_exported_from_nothing(dock):
+    dialog = dock.open_export()
+    dialog.list.item(0).setCheckState(Qt.CheckState.Unchecked)
+    assert "Tick" in dialog.reason.text()
+    assert not dialog.save_button.isEnabled()
