@@ -82,7 +82,6 @@ class SegFile:
         except DAMAGED as error:
             raise UnreadableImageError(f"{self.path.name}: its pixels are damaged or cut short") from error
 
-
     def _stored(self) -> Iterable[NDArray[Any]]:
         """Stored values of each frame, (rows, columns)."""
         if self.shape[0] * self.shape[1] % 8:
@@ -186,12 +185,29 @@ def _same_pixels(found: SegFile, planes: Planes) -> bool:
 def open_seg(path: Path) -> SegFile:
     """The headers of a segmentation; UnreadableImageError for other files and damaged ones."""
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
+        with path.open("rb") as file:
+            header = pydicom.dcmread(file, stop_before_pixels=True)
+            held = path.stat().st_size - file.tell()
         if str(header.get("SOPClassUID")) not in SOP_CLASSES:
             raise UnreadableImageError(f"{path.name} is no DICOM segmentation (SEG)")
-        return _seg_file(path, header)
+        found = _seg_file(path, header)
+        if held < _pixel_bytes(header):
+            raise UnreadableImageError(f"{path.name} is cut short; copy it again")
+        return found
     except DAMAGED as error:
         raise UnreadableImageError(f"{path.name} is no DICOM segmentation, or is damaged") from error
+
+
+def _pixel_bytes(header: Dataset) -> int:
+    """Size of Pixel Data (7FE0,0010) with its tag and length as the header promises; 0 where it is packed.
+
+    pydicom fills up one-bit frames that are cut short, and says nothing.
+    """
+    syntax = header.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated or syntax.is_deflated:
+        return 0
+    values = int(header.get("NumberOfFrames", 1)) * int(header.Rows) * int(header.Columns)
+    return (8 if syntax.is_implicit_VR else 12) + -(-values * int(header.BitsAllocated) // 8)
 
 
 def _seg_file(path: Path, header: Dataset) -> SegFile:

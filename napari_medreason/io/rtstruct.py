@@ -67,7 +67,9 @@ def is_rtstruct(path: Path) -> bool:
 def referenced_series(path: Path) -> tuple[str, ...]:
     """Series Instance UIDs (0020,000E) of the images that a structure set refers to."""
     try:
-        data = pydicom.dcmread(path, specific_tags=["ReferencedFrameOfReferenceSequence"])
+        data = pydicom.dcmread(path, specific_tags=["SOPClassUID", "ReferencedFrameOfReferenceSequence"])
+        if str(data.get("SOPClassUID")) != RTStructureSetStorage:
+            raise UnreadableImageError(f"{path.name} is no DICOM structure set (RTSTRUCT)")
         return tuple(
             str(series.SeriesInstanceUID)
             for frame in data.get("ReferencedFrameOfReferenceSequence") or ()
