@@ -13,9 +13,9 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from napari_medreason.io.base import first_bytes, has_suffix
-from napari_medreason.io.dicom_diffusion import PRIVATE_B_VALUES, b_value
 from napari_medreason.io.dicom_frame import FrameHeader, SeriesHeader, StoredPixels
 from napari_medreason.io.dicom_mosaic import Mosaic, is_mosaic, read_mosaic
+from napari_medreason.io.dicom_repeats import PRIVATE_B_VALUES, repeat_dimensions, repeat_of
 from napari_medreason.io.dicom_values import (
     DAMAGED,
     FrameAttributes,
@@ -42,7 +42,7 @@ _KEYWORDS: Final[tuple[str, ...]] = (
     *("SliceThickness", "SpacingBetweenSlices"),
     *("EchoTime", "DiffusionBValue", "TemporalPositionIdentifier"),
     *("AcquisitionNumber", "TriggerTime", "AcquisitionTime", "ContentTime"),
-    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *("DimensionIndexSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 _TAGS: Final = [
     *map(tag_of, (*_KEYWORDS, *(tag for tag, _ in PRIVATE_B_VALUES), 0x00190010, 0x20010010, 0x00430010))
@@ -133,7 +133,7 @@ def _frames(path: Path, header: Dataset, offset: int) -> tuple[FrameHeader, ...]
     if count > 1 and not per_frame:
         # One position for many frames says nothing about where each of them lies.
         header.pop("ImagePositionPatient", None)
-    common = _FileHeader(path, _series(header), _patient(header), offset)
+    common = _FileHeader(path, _series(header), _patient(header), offset, repeat_dimensions(header))
     return tuple(
         _frame(common, n, FrameAttributes(header, shared, per_frame[n] if per_frame else None))
         for n in range(count)
@@ -148,6 +148,7 @@ class _FileHeader:
     series: SeriesHeader
     patient: bytes
     offset: int
+    dimensions: tuple[int, ...]
 
 
 def _series(header: Dataset) -> SeriesHeader:
@@ -168,10 +169,7 @@ def _patient(header: Dataset) -> bytes:
 def _frame(common: _FileHeader, index: int, groups: FrameAttributes) -> FrameHeader:
     spacing, at_detector = _pixel_spacing(groups)
     header = groups.file
-    temporal = groups.number("FrameContentSequence", "TemporalPositionIndex")
-    if temporal is None:
-        temporal = groups.number("", "TemporalPositionIdentifier")
-    echo = groups.number("MREchoSequence", "EffectiveEchoTime") or groups.number("", "EchoTime") or 0.0
+    repeat = repeat_of(groups, common.dimensions)
     instance = float(whole_number(header, "InstanceNumber") or 0)
     times = [groups.number("", keyword) or 0.0 for keyword in _TIMES]
     return FrameHeader(
@@ -187,8 +185,8 @@ def _frame(common: _FileHeader, index: int, groups: FrameAttributes) -> FrameHea
         at_detector=at_detector,
         slice_distance=_slice_distance(groups),
         kind=_kind(groups),
-        repeat=(echo, temporal or 0.0, b_value(groups)),
-        order=(echo, temporal or 0.0, instance, float(index), *times),
+        repeat=repeat,
+        order=(*repeat[:2], instance, float(index), *times),
         number=instance,
         patient=common.patient,
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedMRImageStorage, MultiFrameGrayscaleWordSecondaryCaptureImageStorage
@@ -133,3 +135,36 @@ def test_a_frame_count_that_does_not_fit_is_refused(enhanced, ramp):
     path = enhanced(ramp, group(**common(np.eye(4))), [place(np.eye(4), k) for k in range(3)])
     with pytest.raises(UnreadableImageError, match="damaged"):
         io.read(path)
+
+
+def with_dimensions(pointers: list[str]) -> Sequence:
+    items = []
+    for keyword in pointers:
+        item = Dataset()
+        item.DimensionIndexPointer = tag_for_keyword(keyword)
+        items.append(item)
+    return Sequence(items)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_several_dimensions_come_apart_whatever_the_order_of_frames(enhanced, ramp, seed):
+    """Two times, two directions of diffusion at one b-value, and four slices, all shuffled."""
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    every = [(time, direction, k) for time in (1, 2) for direction in (1, 2) for k in range(4)]
+    order = np.random.default_rng(seed).permutation(len(every))
+    own, frames, weighted = [], [], {"DiffusionBValue": 700.0}
+    for time, direction, k in (every[n] for n in order):
+        indices = {"DimensionIndexValues": [k + 1, time, direction], "TemporalPositionIndex": time}
+        own.append(place(affine, k, FrameContentSequence=indices, MRDiffusionSequence=weighted))
+        frames.append(ramp[k] + 1000 * time + 200 * direction)
+    path = enhanced(np.stack(frames), group(**common(affine)), own)
+    data = pydicom.dcmread(path)
+    data.DimensionIndexSequence = with_dimensions(
+        ["InStackPositionNumber", "TemporalPositionIndex", "DiffusionGradientOrientation"]
+    )
+    data.save_as(path)
+    volume = io.read(path)
+    expected = [ramp + 1000 * time + 200 * direction for time in (1, 2) for direction in (1, 2)]
+    np.testing.assert_array_equal(volume.voxels, np.stack(expected))
+    np.testing.assert_allclose(volume.affine, affine)
+    assert volume.warnings == ()
