@@ -95,7 +95,7 @@ def test_nothing_is_sent_without_consent_or_to_a_doubtful_address(question, monk
         with pytest.raises(ModelUnavailableError, match="would be sent to 127"):
             EndpointReasoner(server.address, model="lingshu")
         with pytest.raises(ModelUnavailableError, match="would be sent"):
-            EndpointReasoner(server.address, model="lingshu", allow_endpoint="yes")
+            EndpointReasoner(server.address, model="lingshu", allow_endpoint=False)
         assert server.requests == []
     for address in (
         "ftp://a/v1",
@@ -121,6 +121,11 @@ def test_nothing_is_sent_without_consent_or_to_a_doubtful_address(question, monk
         ({"model": "x", "coordinates": "metres"}, "thousandths"),
         ({"model": "x", "form": "yolo"}, "vlm-r1"),
         ({"model": "x", "total": 0}, "above 0"),
+        ({"model": "x", "square_size": "840"}, "square_size='840' .*accepted: a whole number"),
+        ({"model": "x", "square_size": True}, "a whole number"),
+        ({"model": 7}, "accepted: a text"),
+        ({"model": "x", "direct": 1}, "true or false"),
+        ({"model": "x", "settings": "x"}, "a table of names and values, none"),
     ],
 )
 def test_options_that_can_not_be_are_named(options, complaint):

@@ -277,6 +277,8 @@ def test_an_answer_that_has_no_room_is_said(folders, question):
         ({"coordinates": "metres"}, "pixels, thousandths, fractions"),
         ({"coordinates": "fractions", "constrained": True}, "whole numbers"),
         ({"max_new_tokens": 0}, "above 0"),
+        ({"max_new_tokens": "many"}, "a whole number"),
+        ({"repetition_penalty": "1.05"}, "a number, none"),
     ],
 )
 def test_options_that_can_not_be_are_named(folders, options, complaint):

@@ -11,7 +11,7 @@ import base64
 import io
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +30,7 @@ from napari_medreason.models.reasoners.chat_events import one_line
 from napari_medreason.models.reasoners.chat_faults import ChatServer
 from napari_medreason.models.reasoners.coordinates import checked_coordinates, example, in_words
 from napari_medreason.models.reasoners.forms import MEDREASONER, SEG_ZERO, SQUARE_SIZE, VLM_R1, AnswerForm
+from napari_medreason.models.reasoners.options import options_of
 from napari_medreason.models.reasoners.prompt_text import AskedPrompt, read_prompt
 from napari_medreason.models.reasoners.proposal import read_text
 
@@ -65,12 +66,7 @@ class EndpointOptions:
     @classmethod
     def checked(cls, options: dict[str, Any]) -> EndpointOptions:
         """Options by name; ModelUnavailableError for one that is unknown, missing or out of range."""
-        known = {one.name for one in fields(cls)}
-        if unknown := sorted(set(options) - known):
-            raise ModelUnavailableError(
-                f"option {unknown[0]!r} is not known to an endpoint; known: {', '.join(sorted(known))}"
-            )
-        made = cls(**options)
+        made = options_of(cls, options, taker="an endpoint")
         if not made.model:
             raise ModelUnavailableError("an endpoint needs the option model, the name its server knows it by")
         if made.form not in FORMS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from napari_medreason.models.reasoners.coordinates import (
     unit,
 )
 from napari_medreason.models.reasoners.forms import SQUARE_SIZE, Family
+from napari_medreason.models.reasoners.options import options_of
 from napari_medreason.models.reasoners.prompt_text import Prompt, read_prompt
 from napari_medreason.models.reasoners.proposal import read_text
 from napari_medreason.models.weights import combined_sha256, weight_files, weights_sha256
@@ -56,12 +57,7 @@ class LocalOptions:
     @classmethod
     def checked(cls, family: Family, options: dict[str, Any]) -> LocalOptions:
         """Options by name; ModelUnavailableError for one that is unknown or out of range."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(options) - known):
-            raise ModelUnavailableError(
-                f"option {unknown[0]!r} is not known to this reasoner; known: {', '.join(sorted(known))}"
-            )
-        made = cls(**options)
+        made = options_of(cls, options, taker="this reasoner")
         if made.square_size < family.multiple or made.square_size % family.multiple:
             raise ModelUnavailableError(
                 f"the square has {made.square_size} pixels; a multiple of {family.multiple} is accepted, "
