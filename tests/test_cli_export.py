@@ -1,0 +1,106 @@
+"""medreason export: every way, what it prints, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_medreason import cli, io
+from napari_medreason.io import proof
+from napari_medreason_sample_data import brain_file, ct_folder, truth
+
+
+@pytest.fixture
+def medreason(monkeypatch, capsys):
+    """Run `medreason …` in this process; gives exit code, standard output and standard error."""
+
+    def run(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["medreason", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(stop.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def liver(tmp_path):
+    """The liver of the sample CT as label 4, stored in another order than the series."""
+    volume = io.read(truth("ct"))
+    (value,) = (
+        int(key)
+        for key, entry in json.loads((truth("ct").parent / "labels.json").read_text("utf-8"))["ct"].items()
+        if entry["structure"] == "liver"
+    )
+    labels = (volume.voxels == value).astype(np.uint8) * 4
+    affine = np.diag([-1, -1, 1, 1]) @ volume.affine
+    flip = np.eye(4)
+    flip[0, 0], flip[0, 3] = -1, labels.shape[2] - 1
+    path = tmp_path / "liver.nii.gz"
+    nib.save(nib.Nifti1Image(np.ascontiguousarray(labels[:, :, ::-1]).T, affine @ flip), path)
+    return path, labels
+
+
+def test_one_mask_goes_through_every_form_and_comes_back(medreason, liver, tmp_path):
+    mask, labels = liver
+    steps = [("dicom-seg", "a.seg.dcm"), ("rtstruct", "b.rtstruct.dcm"), ("nrrd", "c.seg.nrrd")]
+    source, names = mask, ("--names", "4 liver")
+    for form, name in steps:
+        code, printed, errors = medreason(
+            "export", source, tmp_path / name, "--to", form, "--image", ct_folder(), *names
+        )
+        assert (code, errors) == (0, "")
+        assert printed.startswith(f"Wrote {name}: 1 ")
+        assert printed.rstrip().endswith("read back: identical.")
+        source, names = tmp_path / name, ()
+    code, printed, _ = medreason(
+        "export", source, tmp_path / "d.nii.gz", "--to", "nifti", "--image", ct_folder(), "--json"
+    )
+    assert code == 0
+    assert json.loads(printed)["identical"] is True
+    study = io.read(ct_folder())
+    found = io.read(tmp_path / "d.nii.gz")
+    np.testing.assert_array_equal(found.voxels > 0, labels > 0)
+    np.testing.assert_allclose(found.affine, study.affine, atol=1e-3)
+    assert io.read(tmp_path / "c.seg.nrrd").label_names == {1: "liver"}
+
+
+def test_what_is_refused_leaves_no_file(medreason, liver, tmp_path):
+    mask, _ = liver
+    for arguments, words in (
+        ((mask, "a.dcm", "--to", "dicom-seg", "--image", brain_file()), "another grid"),
+        ((mask, "a.nii.gz", "--to", "dicom-seg", "--image", ct_folder()), "no name for"),
+        ((truth("mr"), "a.dcm", "--to", "rtstruct", "--image", brain_file()), "no DICOM series"),
+        ((tmp_path / "gone.nii", "a.nii", "--to", "nifti", "--image", ct_folder()), "no file"),
+    ):
+        first, out, *more = arguments
+        code, printed, errors = medreason("export", first, tmp_path / out, *more)
+        assert (code, printed) == (2, "")
+        assert words in errors
+        assert errors.count("\n") == 1
+        assert not (tmp_path / out).exists()
+
+
+def test_an_empty_mask_is_refused(medreason, tmp_path):
+    study = io.read(ct_folder())
+    io.write(tmp_path / "e.nii.gz", np.zeros(study.shape_kji, np.uint8), like=study)
+    code, _, errors = medreason(
+        "export", tmp_path / "e.nii.gz", tmp_path / "a.dcm", "--to", "dicom-seg", "--image", ct_folder()
+    )
+    assert code == 2
+    assert "no label is drawn" in errors
+
+
+def test_a_failed_proof_is_code_1_and_keeps_the_file(medreason, liver, tmp_path, monkeypatch):
+    mask, _ = liver
+    monkeypatch.setattr(proof, "_voxel_differences", lambda found, meant: ("3 voxels have other values",))
+    out = tmp_path / "a.nii.gz"
+    code, printed, errors = medreason("export", mask, out, "--to", "nifti", "--image", ct_folder())
+    assert (code, printed) == (1, "")
+    assert "3 voxels have other values" in errors
+    assert out.exists()
