@@ -46,6 +46,7 @@ class AskView(QWidget):
     answer_highlighted = Signal(str)
     visibility_changed = Signal(str, bool)
     delete_wanted = Signal(str)
+    export_wanted = Signal(str)
     undo_wanted = Signal(str)
     redo_wanted = Signal(str)
 
@@ -77,6 +78,7 @@ class AskView(QWidget):
         self.undo_button = QPushButton("Undo prompt", self)
         self.redo_button = QPushButton("Redo", self)
         self.delete_button = QPushButton("Delete", self)
+        self.export_button = QPushButton("Export…", self)
         self.research_line = QLabel(RESEARCH_USE, self)
         menu = QMenu(self)
         menu.addAction("DICOM folder…", self.folder_wanted.emit)
@@ -88,6 +90,9 @@ class AskView(QWidget):
         self.question_box.setToolTip("Ask in plain words and press Enter; ↑ and ↓ bring earlier questions")
         self.model_choice.setToolTip("The model that answers")
         self.models_button.setToolTip("Download the weights of published models, or use a folder of yours")
+        self.export_button.setToolTip(
+            "Write the selected answer to a folder: mask as it is painted now, overlay and JSON"
+        )
         self.delete_button.setToolTip("Delete the selected answer with its three layers")
         self.answers.setToolTip("Click an answer to go to its slice; the tick shows or hides its layers")
         self.answer_view.setReadOnly(True)
@@ -115,7 +120,8 @@ class AskView(QWidget):
         grid.addWidget(self.question_box, 2, 0, 1, 3)
         grid.setColumnStretch(1, 1)
         asking = _row((self.ask_button, 2), (self.open_button, 1))
-        buttons = _row((self.undo_button, 1), (self.redo_button, 1), (self.delete_button, 1))
+        history = _row((self.undo_button, 1), (self.redo_button, 1))
+        buttons = _row((self.export_button, 1), (self.delete_button, 1))
         self.setMinimumWidth(300)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 8, 8, 8)
@@ -128,6 +134,7 @@ class AskView(QWidget):
         layout.addWidget(self.provenance)
         layout.addWidget(QLabel("Answers", self))
         layout.addWidget(self.answers, 3)
+        layout.addLayout(history)
         layout.addLayout(buttons)
         layout.addWidget(self.research_line)
         self._set_tab_order()
@@ -144,6 +151,7 @@ class AskView(QWidget):
             self.answers,
             self.undo_button,
             self.redo_button,
+            self.export_button,
             self.delete_button,
         )
         for first, second in pairwise(order):
@@ -160,6 +168,7 @@ class AskView(QWidget):
         self.answers.delete_pressed.connect(self.delete_wanted)
         self.undo_button.clicked.connect(lambda: self.undo_wanted.emit(self.answers.current_id))
         self.redo_button.clicked.connect(lambda: self.redo_wanted.emit(self.answers.current_id))
+        self.export_button.clicked.connect(lambda: self.export_wanted.emit(self.answers.current_id))
         self.delete_button.clicked.connect(lambda: self.delete_wanted.emit(self.answers.current_id))
         self.answers.highlighted.connect(self._on_highlighted)
 
@@ -200,7 +209,8 @@ class AskView(QWidget):
         self.ask_button.setText("Cancel" if self._busy else "Ask")
         tip = "Ask about the slice you see" if has_image else NO_IMAGE
         self.ask_button.setToolTip("Give up this question; nothing is changed" if self._busy else tip)
-        self.delete_button.setEnabled(bool(self.answers.current_id))
+        for button in (self.export_button, self.delete_button):
+            button.setEnabled(bool(self.answers.current_id))
         if not has_image:
             self.show_status(NO_IMAGE)
         elif self.status.text() == NO_IMAGE:

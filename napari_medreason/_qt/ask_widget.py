@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import sys
 import threading
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 
 from napari.layers import Image
 from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QVBoxLayout
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout
 
 from napari_medreason import models
-from napari_medreason._qt import canvas_letters, engine_bridge, notify, settings
+from napari_medreason._qt import answer_export, canvas_letters, engine_bridge, notify, settings
 from napari_medreason._qt.ask_presenter import AskPresenter
 from napari_medreason._qt.ask_view import AskView
+from napari_medreason._qt.background import Background
 from napari_medreason._qt.docked import Docked
 from napari_medreason._qt.engine_bridge import EngineBridge
 from napari_medreason._qt.model_choice import default_model, model_rows
 from napari_medreason._qt.open_study import StudyOpener
 from napari_medreason._qt.viewer_layers import ViewerLayers
+from napari_medreason.errors import MedReasonError
 
 MODELS_DOCK = "Models and weights"
 SETTINGS_AFTER_MS = 200
@@ -49,6 +53,7 @@ class AskWidget(Docked):
             segmenters=frozenset(models.segmenters()),
         )
         self.opener = StudyOpener(napari_viewer, self)
+        self.exports = Background(self)
         canvas_letters.attach(napari_viewer, self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -71,6 +76,7 @@ class AskWidget(Docked):
         view.answer_highlighted.connect(presenter.show)
         view.visibility_changed.connect(presenter.set_visible)
         view.delete_wanted.connect(presenter.delete)
+        view.export_wanted.connect(self.choose_export)
         view.undo_wanted.connect(presenter.undo)
         view.redo_wanted.connect(presenter.redo)
         events = self._viewer.layers.events
@@ -120,6 +126,27 @@ class AskWidget(Docked):
         elif row is not None and row.missing:
             self.view.show_status("Its weights are not here yet; “Models…” brings them.")
 
+    def choose_export(self, answer_id: str) -> None:
+        """Let the user choose where to write an answer."""
+        if folder := QFileDialog.getExistingDirectory(self, "Folder for the answer"):
+            self.export(answer_id, Path(folder))
+
+    def export(self, answer_id: str, folder: Path) -> None:
+        """Write an answer as it is shown into a folder of its own, off the GUI thread."""
+        answer = self.presenter.session.get(answer_id)
+        if answer is None:
+            return
+        try:
+            grounding = answer_export.as_shown(answer, self.viewer_layers.mask(answer))
+        except MedReasonError as error:
+            notify.report(error)
+            return
+        self.exports.start(
+            partial(answer_export.write, folder, answer, grounding),
+            then=lambda target: self.view.show_status(f"Wrote {target.name}."),
+            failed=notify.report,
+        )
+
     def open_models(self) -> None:
         """Open the Models dock, at the weights that the chosen model lacks."""
         window = getattr(self._viewer, "window", None)
@@ -152,6 +179,7 @@ class AskWidget(Docked):
         events.renamed.disconnect(self._refresh_images)
         self._viewer.layers.selection.events.active.disconnect(self._follow_selection)
         self.opener.close()
+        self.exports.cancel()
         self.presenter.close()
         self.viewer_layers.close()
         canvas_letters.release(self._viewer, self)

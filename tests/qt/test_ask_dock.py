@@ -1,15 +1,20 @@
 """What a user of the Ask dock sees: answers as three layers, prompts, undo, cancel, crashes, faults."""
 
+import json
 import os
 import signal
 
+import nibabel as nib
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QStyle, QStyleOptionViewItem
 
+from napari_medreason.core.geometry import RAS_FROM_LPS
+from napari_medreason.core.grounding import mask_box
 from napari_medreason.core.plane import cut
 from napari_medreason.core.volume import Window
+from napari_medreason.layers import slice_index
 
 pytestmark = pytest.mark.window
 PATIENCE = 20_000
@@ -609,3 +614,33 @@ def test_frames_of_a_4d_study_are_asked_one_by_one(dock, qtbot, volume_maker):
     assert set(used[:, 0]) == {2}
     assert set(used[:, 1]) == {4}
     assert "frame 2" in dock.view.answers.item(0).text()
+
+
+def test_an_answer_is_exported_as_it_is_painted_now(dock, qtbot, volume, tmp_path):
+    mask, _box, _points = ask_and_wait(dock, qtbot)
+    (answer,) = dock.presenter.session
+    index = slice_index(answer.place.study, answer.displayed)
+    mask.data[index][2:5, 3:9] = 1
+    painted = np.asarray(mask.data)[index] > 0
+    dock.export(answer.id, tmp_path)
+    folder = tmp_path / "answer-1-liver"
+    qtbot.waitUntil(lambda: dock.view.status.text() == "Wrote answer-1-liver.", timeout=PATIENCE)
+    report = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
+    assert report["box"] == list(mask_box(painted))
+    assert any("corrected by the user" in note for note in report["notes"])
+    image = nib.load(folder / "mask.nii.gz")
+    np.testing.assert_allclose(image.affine, RAS_FROM_LPS @ volume.affine, atol=1e-4)
+    written = np.asarray(image.dataobj).T
+    np.testing.assert_array_equal(answer.grounding.grid.take(written), painted)
+    assert np.count_nonzero(written) == np.count_nonzero(painted)
+    assert (folder / "overlay.png").stat().st_size > 0
+
+
+def test_an_emptied_mask_is_not_exported(dock, qtbot, tmp_path, notices):
+    mask, _box, _points = ask_and_wait(dock, qtbot)
+    mask.data[:] = 0
+    (answer,) = dock.presenter.session
+    dock.export(answer.id, tmp_path)
+    qtbot.waitUntil(lambda: bool(notices), timeout=PATIENCE)
+    assert "emptied" in notices[0][1]
+    assert not list(tmp_path.iterdir())
