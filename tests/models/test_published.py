@@ -168,7 +168,7 @@ def test_two_weights_that_make_no_pair_are_refused():
         models.info("lingshu+medsam2")
 
 
-def test_a_server_that_the_user_named_is_listed_as_remote(trained_sam2_folder):
+def test_a_server_that_the_user_named_is_listed_as_remote(sam2_folder):
     lab = settings.Endpoint(
         "lab", "http://127.0.0.1:9/v1", "Lingshu-7B", consent=True, segmenter="sam2.1-tiny"
     )
@@ -179,12 +179,12 @@ def test_a_server_that_the_user_named_is_listed_as_remote(trained_sam2_folder):
     assert "nothing else" in info.summary
     with pytest.raises(WeightsError, match=r"endpoint:lab needs SAM 2\.1 tiny"):
         models.create("endpoint:lab")
-    store.use_folder("sam2.1-tiny", trained_sam2_folder)
+    store.use_folder("sam2.1-tiny", sam2_folder)
     models.create("endpoint:lab", device="cpu").close()
 
 
-def test_without_consent_nothing_is_sent(trained_sam2_folder):
-    store.use_folder("sam2.1-tiny", trained_sam2_folder)
+def test_without_consent_nothing_is_sent(sam2_folder):
+    store.use_folder("sam2.1-tiny", sam2_folder)
     settings.add_endpoint(settings.Endpoint("lab", "http://127.0.0.1:9/v1", "m", segmenter="sam2.1-tiny"))
     with pytest.raises(ModelUnavailableError, match="allow_endpoint"):
         models.create("endpoint:lab", device="cpu")
