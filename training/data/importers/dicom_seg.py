@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -17,16 +16,17 @@ from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 
 from napari_medreason import io
+from napari_medreason.core.geometry import Affine
+from napari_medreason.core.grid_match import match, placed
 from napari_medreason.core.volume import Volume
-from napari_medreason.errors import MedReasonError
+from napari_medreason.errors import LabelMapError, MedReasonError
+from napari_medreason.io.dicom_seg import Segment, segments
 
 from ..cases import SEGMENTATION_SUFFIX, Case, CaseError, Labels, LoadedCase, MaskFile
 from ..config import SourceConfig
 from . import Importer
 
 _TAGS = ["Modality", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "ReferencedSeriesSequence"]
-_FRACTION = 0.5
-"""From this share of a voxel on, a fractional segment counts as there."""
 
 
 @dataclass(frozen=True)
@@ -84,52 +84,31 @@ def load_segmentation(case: Case) -> LoadedCase:
     except MedReasonError as error:
         raise CaseError("image can't be read", str(error)) from error
     labels = []
-    for name, voxels, affine in _segments(case.root / path):
-        mask = _on_grid(voxels, affine, volume, path)
-        labels.append(Labels(path, mask.astype(np.uint8), {1: name}))
+    for segment, mask, affine in _segments(case.root / path):
+        on_image = _on_grid(mask, affine, volume, path)
+        labels.append(Labels(path, on_image.astype(np.uint8), {1: segment.name}))
     return LoadedCase(case, volume, tuple(labels), has_pixels=True)
 
 
-def _segments(path: Path) -> Iterator[tuple[str, NDArray[np.bool_], NDArray[np.float64]]]:
-    """(name, voxels in the order of the affine's columns, affine to LPS mm) of every segment."""
-    import highdicom
-
+def _segments(path: Path) -> Iterator[tuple[Segment, NDArray[np.bool_], Affine]]:
     try:
-        segmentation = highdicom.seg.segread(path)
-        for number in segmentation.segment_numbers:
-            description = segmentation.get_segment_description(number)
-            part = segmentation.get_volume(segment_numbers=[number])
-            array = np.asarray(part.array)
-            array = array[..., 0] if array.ndim == 4 else array
-            yield _name(description), array >= _FRACTION, np.asarray(part.affine, np.float64)
-    except (ValueError, RuntimeError, AttributeError, TypeError, OSError, InvalidDicomError) as error:
-        raise CaseError("segmentation can't be read", f"{path.name}: {error}") from error
+        yield from segments(path)
+    except MedReasonError as error:
+        raise CaseError("segmentation can't be read", str(error)) from error
 
 
-def _name(description: Any) -> str:
-    """The segment's label; a bare "Segment 1" gives way to the coded meaning (0062,000F)."""
-    label = str(description.segment_label)
-    if label.lower().startswith("segment") or not label.strip():
-        return str(description.segmented_property_type.meaning)
-    return label
-
-
-def _on_grid(
-    voxels: NDArray[np.bool_], affine: NDArray[np.float64], volume: Volume, path: str
-) -> NDArray[np.bool_]:
+def _on_grid(mask: NDArray[np.bool_], affine: Affine, volume: Volume, path: str) -> NDArray[np.generic]:
     """The segment on the image's (k, j, i) grid; CaseError unless its voxels are voxels of the image."""
-    to_image = np.linalg.inv(volume.affine) @ affine
-    whole = np.round(to_image[:3, :3])
-    if np.abs(to_image[:3, :3] - whole).max() > 0.01 or np.abs(to_image[:3, 3] % 1 - 0.5).min() < 0.3:
+    shape = (mask.shape[0], mask.shape[1], mask.shape[2])
+    found = match(affine, shape, volume.affine)
+    if found is None:
         raise CaseError(
             "segmentation on another grid", f"{path} is not on the grid of its image; resample it"
         )
-    ijk = np.round(np.argwhere(voxels) @ whole.T + to_image[:3, 3]).astype(np.int64)
-    if ijk.size and (ijk.min() < 0 or (ijk >= np.array(volume.shape_kji[::-1])).any()):
-        raise CaseError("segmentation reaches outside", f"{path} reaches outside of its image")
-    mask = np.zeros(volume.shape_kji, np.bool_)
-    mask[ijk[:, 2], ijk[:, 1], ijk[:, 0]] = True
-    return mask
+    try:
+        return placed(mask, found, volume.shape_kji)
+    except LabelMapError as error:
+        raise CaseError("segmentation reaches outside", f"{path} reaches outside of its image") from error
 
 
 IMPORTER = Importer("dicom-seg", scan)
