@@ -4,8 +4,10 @@ import base64
 import contextlib
 import io
 import json
+import sys
 import time
 from email.utils import formatdate
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -111,6 +113,38 @@ def test_nothing_is_sent_without_consent_or_to_a_doubtful_address(question, monk
     with pytest.raises(ModelUnavailableError, match="plain http") as fault:
         EndpointReasoner("http://gpu.example/v1", model="lingshu", allow_endpoint=True)
     assert KEY not in str(fault.value)
+
+
+def test_a_key_comes_from_the_keyring_when_the_environment_has_none(question, monkeypatch):
+    asked = []
+    ring = ModuleType("keyring")
+    ring.get_password = lambda service, user: asked.append((service, user)) or KEY
+    errors = ModuleType("keyring.errors")
+    errors.KeyringError = type("KeyringError", (Exception,), {})
+    monkeypatch.setitem(sys.modules, "keyring", ring)
+    monkeypatch.setitem(sys.modules, "keyring.errors", errors)
+    with serving(streaming(ANSWER)) as server:
+        ask(server, question)
+        assert server.requests[0][1]["Authorization"] == f"Bearer {KEY}"
+        assert asked == [("napari-medreason", "127.0.0.1")]
+        monkeypatch.setenv("OTHER_KEY", "another")
+        ask(server, question, key_variable="OTHER_KEY")
+        assert server.requests[1][1]["Authorization"] == "Bearer another"
+
+    def locked(service, user):
+        raise errors.KeyringError
+
+    ring.get_password = locked
+    with serving(streaming(ANSWER)) as server:
+        ask(server, question)
+        assert "Authorization" not in server.requests[0][1]
+
+
+def test_a_key_that_can_not_be_sent_is_told_without_showing_it(monkeypatch):
+    monkeypatch.setenv("MEDREASON_ENDPOINT_KEY", "schlüssel-geheim")
+    with pytest.raises(ModelUnavailableError, match="no key has") as fault:
+        EndpointReasoner("https://gpu.example/v1", model="lingshu", allow_endpoint=True)
+    assert "geheim" not in str(fault.value)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from napari_medreason.core.question import Question
-from napari_medreason.errors import AnswerFormatError, CancelledError, ModelUnavailableError
+from napari_medreason.errors import (
+    AnswerFormatError,
+    CancelledError,
+    ModelUnavailableError,
+    NotEnoughMemoryError,
+)
 from napari_medreason.models.base import Reasoner
 from napari_medreason.models.pair_choice import reasoner_family
 from napari_medreason.models.reasoners.coordinates import example, in_words
@@ -209,6 +214,24 @@ def test_a_cancel_is_heard_while_the_picture_is_looked_at(loaded, pictures, name
     assert spoken == []
     assert len(model.prefixes) == 0
     assert write(model, pictures[0], "Where is it?") == by_the_book(model, pictures[0], "Where is it?")
+
+
+def test_a_full_gpu_gives_back_what_was_kept_and_the_model_goes_on(loaded, pictures):
+    import torch
+
+    model = loaded["qwen"]
+    words = write(model, pictures[0], "Where is it?")
+    assert len(model.prefixes) > 0
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = model.network.lm_head.register_forward_hook(full)
+    with pytest.raises(NotEnoughMemoryError, match="memory"):
+        write(model, pictures[0], "Where?")
+    hook.remove()
+    assert len(model.prefixes) == 0
+    assert write(model, pictures[0], "Where is it?") == words
 
 
 def make(folder, **options):

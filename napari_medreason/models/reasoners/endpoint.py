@@ -157,6 +157,10 @@ def _server(address: str, options: EndpointOptions) -> ChatServer:
             "allow_endpoint=True to agree, or choose a model on this machine"
         )
     key = _key(host, options.key_variable)
+    if not (key.isascii() and key.isprintable()):
+        raise ModelUnavailableError(
+            f"the access key for {parts.netloc} holds characters that no key has; set it again"
+        )
     if key and parts.scheme == "http" and not is_loopback(host):
         raise ModelUnavailableError(
             f"an access key is not sent over plain http to {parts.netloc}; use https, or take the key away"

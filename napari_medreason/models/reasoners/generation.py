@@ -24,10 +24,11 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from napari_medreason.errors import CancelledError
+from napari_medreason.errors import CancelledError, NotEnoughMemoryError
 from napari_medreason.models.base import Cancelled, OnText
 from napari_medreason.models.fit import Precision
 from napari_medreason.models.loading import enough_memory, load_model, load_processor, placement_for
+from napari_medreason.models.memory import give_memory_back
 from napari_medreason.models.reasoners.answer_slots import AnswerSlots
 from napari_medreason.models.reasoners.listening import (
     CANCEL_SECONDS,
@@ -139,6 +140,10 @@ class VisionLanguageModel:
         try:
             with self._watch.listening(cancelled):
                 yield
+        except NotEnoughMemoryError:
+            self.prefixes.clear()
+            give_memory_back()
+            raise
         finally:
             self._lock.release()
 
