@@ -86,6 +86,23 @@ def test_what_is_refused_leaves_no_file(medreason, liver, tmp_path):
         assert not (tmp_path / out).exists()
 
 
+def test_regions_of_dicom_objects_are_listed_on_their_study(medreason, liver, tmp_path):
+    mask, _ = liver
+    listed = []
+    for form, name in (("nifti", "a.nii.gz"), ("dicom-seg", "a.dcm"), ("rtstruct", "b.dcm")):
+        medreason("export", mask, tmp_path / name, "--to", form, "--image", ct_folder())
+        code, printed, _ = medreason("label", tmp_path / name, "--image", ct_folder())
+        assert code == 0
+        rows = [json.loads(line) for line in printed.splitlines()]
+        listed.append([{**row, "label": 0} for row in rows])
+    assert len(listed[0]) > 20
+    assert listed[1] == listed[0]
+    assert listed[2] == listed[0]
+    code, _, errors = medreason("label", tmp_path / "b.dcm")
+    assert code == 2
+    assert "give its image" in errors
+
+
 def test_an_empty_mask_is_refused(medreason, tmp_path):
     study = io.read(ct_folder())
     io.write(tmp_path / "e.nii.gz", np.zeros(study.shape_kji, np.uint8), like=study)

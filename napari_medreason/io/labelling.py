@@ -16,8 +16,11 @@ from napari_medreason.core.regions import RegionTable, slice_regions
 from napari_medreason.core.volume import Volume
 from napari_medreason.errors import LabelMapError
 from napari_medreason.io.base import counted
+from napari_medreason.io.dicom_seg import is_segmentation
+from napari_medreason.io.exports import load_mask
 from napari_medreason.io.modality import TAKEN_AS_CT
 from napari_medreason.io.registry import read
+from napari_medreason.io.rtstruct import is_rtstruct
 
 _GUESSED_MODALITY = TAKEN_AS_CT.partition(";")[0]
 
@@ -39,12 +42,13 @@ def label_table(
 ) -> tuple[RegionTable, tuple[str, ...]]:
     """The regions of a label map file, and what must be known before they are used.
 
-    image: the study of the mask; patient positions are then relative to the body on it. frame: 0-based,
-    for a 4D label map. Raises UnreadableImageError, QuestionError, and LabelMapError for values that are no
-    labels or a mask of another size than the image.
+    image: the study of the mask; patient positions are then relative to the body on it, and DICOM
+    segmentations and structure sets are put on its slices. frame: 0-based, for a 4D label map. Raises
+    UnreadableImageError, QuestionError, and LabelMapError for values that are no labels or a mask of another
+    size than the image.
     """
-    volume = read(mask).frame(frame)
     body_source = read(image) if image is not None else None
+    volume = _mask_volume(mask, image, body_source, frame)
     if body_source is not None:
         _check_size(volume, body_source)
     table = slice_regions(
@@ -60,6 +64,15 @@ def label_table(
         table, note = _against_body(table, volume, body_source)
         warnings += note
     return table, (*warnings, *_notes(table))
+
+
+def _mask_volume(mask: Path, image: Path | None, study: Volume | None, frame: int | None) -> Volume:
+    refers = is_segmentation(mask) or is_rtstruct(mask)
+    if study is not None and refers:
+        return load_mask(mask, study, image, frame=frame)
+    if refers and is_rtstruct(mask):
+        raise LabelMapError(f"{mask.name} holds contours, which have no slices of their own; give its image")
+    return read(mask).frame(frame)
 
 
 def _check_size(mask: Volume, image: Volume) -> None:
