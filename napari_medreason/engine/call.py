@@ -30,7 +30,8 @@ class Call:
     on_progress: OnProgress | None = None
     plane: Plane | None = None
     id: int = -1
-    plane_key: str = ""
+    planes: tuple[Plane, ...] = ()
+    plane_keys: tuple[str, ...] = ()
     begun: bool = False
     plane_resent: bool = False
 

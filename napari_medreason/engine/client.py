@@ -24,6 +24,7 @@ from napari_medreason.engine.protocol import (
     prompt_to_map,
     question_to_map,
 )
+from napari_medreason.engine.protocol_propagate import Carried, Seed, map_to_carried, seed_to_map
 from napari_medreason.engine.protocol_weights import (
     WeightsSummary,
     map_to_summary,
@@ -121,6 +122,34 @@ class EngineClient:
                 on_result=on_result,
                 on_error=on_error,
                 plane=plane,
+            )
+        )
+
+    def propagate(
+        self,
+        planes: Sequence[Plane],
+        seed: Seed,
+        *,
+        segmenter: str,
+        on_progress: OnProgress,
+        on_result: Callable[[Carried], None],
+        on_error: OnError,
+    ) -> int:
+        """Carry a mask from one plane to the others, nearest first. Returns the request's id.
+
+        planes: 2 to 32 neighbours in order, on one grid. segmenter: as for `segment`; it ends a direction
+        where it loses the object, so there may be fewer masks than planes.
+        """
+        start = Seed(seed.index, np.array(seed.mask, dtype=np.bool_))
+        return self._dispatcher.submit(
+            Call(
+                method="propagate",
+                arguments=lambda: {"segmenter": segmenter, **seed_to_map(start)},
+                decode=map_to_carried,
+                on_result=on_result,
+                on_error=on_error,
+                on_progress=on_progress,
+                planes=tuple(planes),
             )
         )
 

@@ -108,8 +108,9 @@ class Dispatcher:
             process = self.process or self._start()
             arguments = call.arguments()
             if call.plane is not None:
-                arguments["plane"] = call.plane_key = plane_hash(call.plane)
-                self._send_plane(process, call.plane, call.plane_key)
+                arguments["plane"] = self._sent_planes(process, call, (call.plane,))[0]
+            if call.planes:
+                arguments["planes"] = list(self._sent_planes(process, call, call.planes))
             if call.method in BACKGROUND_METHODS:
                 self._background.add(call.id)
             process.send(pack_frame({"id": call.id, "method": call.method, "arguments": arguments}))
@@ -119,6 +120,13 @@ class Dispatcher:
             logger.debug("a request could not be written", exc_info=True)
             fault = EngineError(f"the request can't be sent ({type(error).__name__}: {error})")
             self._end(call, call.on_error, fault)
+
+    def _sent_planes(self, process: EngineProcess, call: Call, planes: Sequence[Plane]) -> tuple[str, ...]:
+        """Hashes of planes that the engine has by now."""
+        call.plane_keys = tuple(plane_hash(plane) for plane in planes)
+        for plane, key in zip(planes, call.plane_keys, strict=True):
+            self._send_plane(process, plane, key)
+        return call.plane_keys
 
     def _send_plane(self, process: EngineProcess, plane: Plane, key: str) -> None:
         if key in process.planes:
@@ -194,7 +202,7 @@ class Dispatcher:
     def _failed(self, call: Call, value: object) -> None:
         unknown_plane = isinstance(value, dict) and value.get("kind") == UNKNOWN_PLANE
         if unknown_plane and self.process is not None and not call.plane_resent:
-            self.process.planes.discard(call.plane_key)
+            self.process.planes.difference_update(call.plane_keys)
             call.plane_resent = True
             self._send(call)
             return

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from napari_medreason.core.grounding import Grounding, Seconds
 from napari_medreason.core.plane import Plane
 from napari_medreason.engine.fields import Fields
 from napari_medreason.engine.loaded import LoadedSegmenter, Told
+from napari_medreason.engine.methods_propagate import propagate
 from napari_medreason.engine.protocol import (
     Prompt,
     Segmented,
@@ -67,6 +69,7 @@ class Methods:
             "plane": self._plane,
             "ask": self._ask,
             "segment": self._segment,
+            "propagate": partial(propagate, self._shelf, self._ready_segmenter),
         }
 
     def _models(self, request: Request, fields: Fields) -> object:

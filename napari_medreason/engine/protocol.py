@@ -27,11 +27,11 @@ from napari_medreason.errors import CancelledError, EngineError, MedReasonError
 from napari_medreason.models.base import ModelInfo
 from napari_medreason.models.catalogue import BYTES_PER_PARAMETER
 
-PROTOCOL_VERSION = 3
-"""Goes up with every change of a field; 2: groundings carry `checks`; 3: weights, models name theirs."""
+PROTOCOL_VERSION = 4
+"""Goes up with every change; 2: groundings carry `checks`; 3: weights, models name theirs; 4: propagate."""
 UNKNOWN_PLANE = "unknown_plane"
 INTERNAL = "internal"
-PATIENT_STAGES = ("loading", "downloading", "embedding")
+PATIENT_STAGES = ("loading", "downloading", "embedding", "carrying")
 """Stages of a request in which an engine may take longer to notice that it was cancelled."""
 
 

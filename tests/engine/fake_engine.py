@@ -54,7 +54,13 @@ class Threshold:
         return ScoredMasks(logits[None], np.array([0.75], np.float32))
 
     def propagate(self, planes, seed_index, seed_mask, *, cancelled):
-        yield seed_index, seed_mask
+        others = [index for index in range(len(planes)) if index != seed_index]
+        for index in sorted(others, key=lambda index: abs(index - seed_index)):
+            if cancelled():
+                raise CancelledError
+            if planes[index].modality == "slow":
+                time.sleep(0.1)
+            yield index, seed_mask & (planes[index].image > 0)
 
 
 class Fake:

@@ -418,7 +418,7 @@ def test_a_command_that_cannot_be_started_is_an_error(tmp_path, plane, listener)
         (
             "import sys; from napari_medreason.engine.frames import *; "
             "sys.stdout.buffer.write(pack_frame({'id': 0, 'kind': 'result', 'value': {'protocol': 1}}))",
-            "protocol 1, this viewer 3",
+            "protocol 1, this viewer 4",
         ),
         (
             "import sys; from napari_medreason.engine.frames import *; "
