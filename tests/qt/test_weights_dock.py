@@ -102,8 +102,14 @@ def test_an_own_file_is_used_and_forgotten_again(dock, qtbot, tmp_path, notices)
     assert dock.view.weights.state == "missing"
 
 
-def test_the_ask_dock_leads_to_the_weights_that_a_model_lacks(hub, make_napari_viewer, bridge, qtbot):
+def test_the_ask_dock_leads_to_the_weights_that_a_model_lacks(
+    hub, make_napari_viewer, bridge, qtbot, monkeypatch
+):
+    from napari_medreason._qt import settings as remembered
     from napari_medreason._qt.ask_widget import AskWidget
+
+    monkeypatch.setattr(remembered, "save_model", lambda _model: None)
+    monkeypatch.setattr(remembered, "saved_model", lambda: "")
 
     viewer = make_napari_viewer()
     ask = AskWidget(viewer, engine=bridge)
