@@ -88,6 +88,8 @@ class ModelFrame:
     def _transform(
         self, values: NDArray[np.float32], shape: tuple[int, int], *, forward: bool, fill: float
     ) -> NDArray[np.float32]:
+        if self.scale == (1.0, 1.0) and self.plane_shape == self.model_shape:
+            return np.array(values, dtype=np.float32)  # the same grid; resampling gives the same, slowly
         scale = [1 / s if forward else s for s in self.scale]
         offset = [
             -self._offset(axis) / self.scale[axis] if forward else self._offset(axis) for axis in (0, 1)

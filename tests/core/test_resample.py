@@ -63,3 +63,13 @@ def test_unfinished_pixels_do_not_spread():
     image[5, 5] = np.nan
     frame = ModelFrame.with_pixel_size((40, 40), (1.0, 1.0), pixel_mm=2.0, multiple=1)
     assert np.isfinite(frame.image_to_model(image, fill=0)).all()
+
+
+def test_the_same_grid_is_not_resampled():
+    frame = ModelFrame.with_pixel_size((30, 50), (0.7, 0.7), 0.7, 1)
+    near = ModelFrame((30, 50), (30, 50), (1.0, 1.0 + 1e-12))
+    image = np.random.default_rng(0).normal(size=(30, 50)).astype(np.float32)
+    for there in (frame.image_to_model(image, fill=0), frame.map_to_plane(image, fill=0)):
+        assert (there == image).all()
+        assert not np.shares_memory(there, image)
+    np.testing.assert_allclose(near.image_to_model(image, fill=0), image, atol=1e-5)
