@@ -103,7 +103,10 @@ class Reasoner(Protocol):
     """Plane and question to reasoning, box and points (the paper's clinical reasoning model)."""
 
     id: str
-    weights_sha256: str
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights that answer now; an adapter changes it."""
 
     def reason(self, question: Question, *, on_text: OnText, cancelled: Cancelled) -> Reasoning:
         """Answer in words, a box and two points."""
@@ -114,7 +117,10 @@ class Segmenter(Protocol):
     """Prompts to masks (the paper's anatomical segmentation model)."""
 
     id: str
-    weights_sha256: str
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights that answer now; an adapter changes it."""
 
     def embed(self, plane: Plane) -> Any:
         """Work on the image once; the result is passed to `segment` for every prompt."""

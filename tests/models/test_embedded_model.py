@@ -338,9 +338,11 @@ def test_cancelled_before_the_start(model, liver_slice):
         model.ask(Question("liver", liver_slice[0]), on_text=lambda _: None, cancelled=lambda: True)
 
 
-def test_it_takes_no_adapter(model, tmp_path):
-    with pytest.raises(ModelUnavailableError, match="takes no adapter"):
+def test_a_folder_without_an_adapter_changes_nothing(model, tmp_path):
+    before = model.perceiver.weights_sha256
+    with pytest.raises(ModelUnavailableError, match=r"holds no readable adapter\.json"):
         model.load_adapter(tmp_path)
+    assert model.perceiver.weights_sha256 == before
 
 
 def test_the_pair_answers_like_the_direct_model(liver_slice):

@@ -35,7 +35,7 @@ class Expert:
     pixel_mm: size of its pixels. presence: per structure the bias and the weights of presence logit
     and log(1 + mask area) that give the log-odds of being in the slice. evidence: per structure or
     group, one line about what was measured. level: how far that supports an answer, one of LEVELS;
-    a structure that is not named there is "unmeasured".
+    a structure that is not named there is "unmeasured". damaged: what to do when the weights are.
     """
 
     id: str
@@ -50,6 +50,7 @@ class Expert:
     sha256: str
     folder: Path
     level: Mapping[str, str] = field(default_factory=dict)
+    damaged: str = _DAMAGED
 
     def is_experimental(self, structure: str) -> bool:
         """Whether the model was measured to be poor at a structure, or at all parts of a group."""
@@ -70,10 +71,11 @@ class Expert:
 
 def load_experts(folder: Path = FOLDER) -> tuple[Expert, ...]:
     """All experts of a folder; WeightsError when a description is missing or damaged."""
-    return tuple(_read(folder, expert_id) for expert_id in EXPERT_IDS)
+    return tuple(read_expert(folder, expert_id) for expert_id in EXPERT_IDS)
 
 
-def _read(folder: Path, expert_id: str) -> Expert:
+def read_expert(folder: Path, expert_id: str) -> Expert:
+    """One expert of a folder; WeightsError when its description is missing or damaged."""
     file = folder / f"{expert_id}.json"
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
@@ -123,6 +125,6 @@ def load_network(expert: Expert) -> GroundingNetwork:
         network.load_state_dict({name: value.float() for name, value in load_file(expert.file).items()})
     except (SafetensorError, RuntimeError, TypeError) as error:
         raise WeightsError(
-            f"{expert.file.name} does not fit the network of this version; {_DAMAGED}"
+            f"{expert.file.name} does not fit the network of this version; {expert.damaged}"
         ) from error
     return network.eval()

@@ -10,7 +10,7 @@ from napari_medreason.core.grounding import Check, Grounding, Provenance, Second
 from napari_medreason.core.keypoints import key_points
 from napari_medreason.core.plane import Plane
 from napari_medreason.core.question import Question
-from napari_medreason.errors import CancelledError, ModelUnavailableError
+from napari_medreason.errors import CancelledError
 from napari_medreason.models.base import Cancelled, ModelInfo, OnText, prepare
 from napari_medreason.models.embedded.answering import answer
 from napari_medreason.models.embedded.checks import checks
@@ -94,11 +94,12 @@ class EmbeddedModel:
         self.perceiver.close()
 
     def load_adapter(self, folder: Path) -> None:
-        """The embedded model takes no adapter: always ModelUnavailableError."""
-        raise ModelUnavailableError(
-            f"the embedded model takes no adapter, so {folder.name} was not loaded; choose the model "
-            "that it was trained for"
-        )
+        """Look with the tuned expert of a folder; WeightsError when it does not fit, nothing changes then."""
+        self.perceiver.put_on(folder)
+
+    def unload_adapter(self) -> None:
+        """Look with the experts that came with the model again."""
+        self.perceiver.take_off()
 
 
 def create_pair() -> MedReasoner:

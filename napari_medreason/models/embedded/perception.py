@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_medreason.core.plane import AXES, Plane
 from napari_medreason.core.resample import ModelFrame
 from napari_medreason.errors import QuestionError
+from napari_medreason.models.embedded.adapter import tuned_experts
 from napari_medreason.models.embedded.experts import (
     FOLDER,
     Expert,
@@ -60,10 +61,27 @@ class Perceiver:
     """Loads experts when they are first needed and remembers the planes seen last."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
-        self.experts = load_experts(folder)
+        self.experts = self._own = load_experts(folder)
         self.weights_sha256 = combined_hash(self.experts)
         self._networks: dict[str, GroundingNetwork] = {}
         self._seen: OrderedDict[bytes, Perception] = OrderedDict()
+
+    def put_on(self, adapter: Path) -> None:
+        """Look with a tuned expert; WeightsError when it does not fit, and nothing is changed then."""
+        experts = tuned_experts(adapter, self._own)
+        networks = {expert.id: load_network(expert) for expert in experts if expert not in self._own}
+        self._use(experts, networks)
+
+    def take_off(self) -> None:
+        """Look with the experts that came with the model again."""
+        self._use(self._own, {})
+
+    def _use(self, experts: tuple[Expert, ...], networks: dict[str, GroundingNetwork]) -> None:
+        """Exchange the experts; networks that are still right are kept."""
+        kept = {e.id: self._networks[e.id] for e in experts if e in self.experts and e.id in self._networks}
+        self.experts, self.weights_sha256 = experts, combined_hash(experts)
+        self._networks = kept | networks
+        self._seen.clear()
 
     def expert_for(self, plane: Plane) -> Expert | None:
         """The expert that reads this kind of image; None for other modalities and for pictures."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from napari_medreason.core.grounding import mask_box
 from napari_medreason.core.keypoints import key_points
 from napari_medreason.core.question import Question
@@ -18,7 +20,11 @@ class EmbeddedReasoner:
 
     def __init__(self, perceiver: Perceiver | None = None) -> None:
         self.perceiver = perceiver or Perceiver()
-        self.weights_sha256 = self.perceiver.weights_sha256
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights of all experts."""
+        return self.perceiver.weights_sha256
 
     def reason(self, question: Question, *, on_text: OnText, cancelled: Cancelled) -> Reasoning:
         """Answer in words, a box and two points; the words come from a template."""
@@ -38,6 +44,14 @@ class EmbeddedReasoner:
             notes=found.notes,
             suggestions=found.suggestions,
         )
+
+    def load_adapter(self, folder: Path) -> None:
+        """Look with the tuned expert of a folder, and the segmenter that shares the perceiver with it."""
+        self.perceiver.put_on(folder)
+
+    def unload_adapter(self) -> None:
+        """Look with the experts that came with the model again."""
+        self.perceiver.take_off()
 
     def close(self) -> None:
         """Give memory back."""

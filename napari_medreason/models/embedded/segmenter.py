@@ -39,7 +39,11 @@ class EmbeddedSegmenter:
 
     def __init__(self, perceiver: Perceiver | None = None) -> None:
         self.perceiver = perceiver or Perceiver()
-        self.weights_sha256 = self.perceiver.weights_sha256
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights of all experts."""
+        return self.perceiver.weights_sha256
 
     def prepare(self, plane: Plane) -> None:
         """Load what this plane needs."""
