@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from napari_medreason.errors import WeightsError
 from napari_medreason.models.catalogue import Weights, is_safe_name
@@ -72,10 +73,15 @@ def gated_advice(entry: Weights, token: str | None) -> WeightsError:
 
 
 def _token(entry: Weights, settings: Settings) -> str | None:
-    """The user's own token, from the environment or the hub's login; to mirrors only if it must be."""
+    """The user's own token, from the environment or the hub's login; to mirrors only if it must be.
+
+    It is never sent over a connection that others can read.
+    """
     from huggingface_hub import get_token
 
-    return get_token() if entry.gated or settings.base_url == HUB else None
+    address = urlsplit(settings.base_url)
+    private = address.scheme == "https" or address.hostname in ("localhost", "127.0.0.1", "::1")
+    return get_token() if private and (entry.gated or settings.base_url == HUB) else None
 
 
 def _repository(entry: Weights, settings: Settings, revision: str, token: str | None) -> Any:

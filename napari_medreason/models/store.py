@@ -240,8 +240,19 @@ def _hashed(
     found: dict[str, WeightFile] = {}
     done = 0
     for name in names:
-        progress(name, done, sum(sizes.values()))
-        found[name] = WeightFile(name, "", sizes[name], sha256_of(base / name, cancelled=cancelled))
+        share = Share(progress, name, done, sum(sizes.values()))
+        digest = sha256_of(base / name, on_bytes=share, cancelled=cancelled)
+        found[name] = WeightFile(name, "", sizes[name], digest)
         done += sizes[name]
-    progress("", done, done)
     return found
+
+
+class Share:
+    """Turns the bytes of one file into those of all."""
+
+    def __init__(self, progress: OnTransfer, name: str, before: int, total: int | None) -> None:
+        self._progress, self._name, self._before, self._total = progress, name, before, total
+
+    def __call__(self, count: int) -> None:
+        """Tell that so many bytes of the file are done."""
+        self._progress(self._name, self._before + count, self._total)

@@ -15,6 +15,7 @@ from napari_medreason.models.files import move
 from napari_medreason.models.settings import read_settings
 from napari_medreason.models.store import (
     OnTransfer,
+    Share,
     alone,
     downloaded_place,
     gigabytes,
@@ -130,7 +131,7 @@ def _fetch_missing(
         if file.name in here:
             continue
         write_record(_unfinished(entry), Record(entry.repository, plan.revision, files))
-        report = _Share(progress, file.name, sum(one.size or 0 for one in files.values()), plan.size)
+        report = Share(progress, file.name, sum(one.size or 0 for one in files.values()), plan.size)
         target = place / file.name
         try:
             digest = fetch(file, target, on_bytes=report, cancelled=cancelled)
@@ -138,13 +139,3 @@ def _fetch_missing(
             raise gated_advice(entry, file.token) if entry.repository else error from error
         files[file.name] = WeightFile(file.name, "", target.stat().st_size, digest)
     return files
-
-
-class _Share:
-    """Turns the bytes of one file into those of the whole download."""
-
-    def __init__(self, progress: OnTransfer, name: str, before: int, total: int | None) -> None:
-        self._progress, self._name, self._before, self._total = progress, name, before, total
-
-    def __call__(self, count: int) -> None:
-        self._progress(self._name, self._before + count, self._total)

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from napari_medreason.errors import CancelledError, ModelUnavailableError, UnknownModelError, WeightsError
-from napari_medreason.models import catalogue, download, settings, store, store_pull
+from napari_medreason.models import catalogue, download, download_hub, settings, store, store_pull
 from napari_medreason.models.catalogue import WeightFile, Weights
 
 from .fake_hub import REVISION, Hub, start
@@ -194,7 +194,7 @@ def test_too_little_space_is_told_before_anything_is_fetched(hub, monkeypatch):
     monkeypatch.setattr(
         store_pull.shutil, "disk_usage", lambda _: usage._replace(free=store_pull.SPARE_BYTES)
     )
-    with pytest.raises(WeightsError, match=r"Lingshu-7B needs .* MB more .* free some space"):
+    with pytest.raises(WeightsError, match=r"Lingshu-7B needs .* kB more .* free some space"):
         pull("lingshu-7b")
     assert hub.downloads() == []
 
@@ -216,6 +216,21 @@ def test_the_users_token_stays_away_from_mirrors_of_open_weights(hub, monkeypatc
     monkeypatch.setattr("huggingface_hub.get_token", lambda: "mine")
     pull("medsam2")
     assert not [headers for _, headers in hub.requests if "authorization" in headers]
+
+
+def test_a_token_is_never_sent_over_plain_http(hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "mine")
+    entry = catalogue.weights("medgemma-4b")
+    for address, expected in [
+        ("http://mirror.example", None),
+        ("https://mirror.example", "mine"),
+        (settings.HUB, "mine"),
+        (hub.url, "mine"),
+    ]:
+        assert download_hub._token(entry, settings.Settings(address)) == expected
+    assert (
+        download_hub._token(catalogue.weights("medsam2"), settings.Settings("https://mirror.example")) is None
+    )
 
 
 def test_offline_mode_of_the_environment_is_told(hub, monkeypatch):
