@@ -152,7 +152,7 @@ class AskWidget(Docked):
         window = getattr(self._viewer, "window", None)
         row = self.view.model_choice.row
         if window is not None:
-            _, widget = window.add_plugin_dock_widget(settings.PLUGIN, MODELS_DOCK)
+            _, widget = window.add_plugin_dock_widget(settings.PLUGIN, MODELS_DOCK, tabify=True)
             widget.choose(row.missing if row is not None else ())
 
     def _refresh_images(self, _event: object = None) -> None:

@@ -179,6 +179,7 @@ class StudyWidget(Docked):
             if isinstance(layer, Labels) or (isinstance(layer, Image) and not layer.rgb)
         ]
         selected = [layer for layer in layers if layer in self._viewer.layers.selection]
+        selected = selected or [layer for layer in layers if isinstance(layer, Labels)][:1]
         dialog = ExportDialog(layers, selected, self)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.wanted.connect(self._export)
