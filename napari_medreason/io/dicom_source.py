@@ -90,7 +90,10 @@ def _source(path: Path, image: Volume, frame: int | None) -> DicomSource:
     return DicomSource(headers, _instances(images, headers), planes, made_up)
 
 
-NO_DICOM = "the image is no DICOM series; DICOM segmentations and contours refer to one: export NIfTI or NRRD"
+NO_DICOM = (
+    "the image is no DICOM series (or has no Series Instance UID), and DICOM segmentations and contours refer "
+    "to one; export NIfTI or NRRD"
+)
 
 
 def _stack(path: Path, series: str) -> Stack:
