@@ -66,9 +66,7 @@ def make_model(model_id: str, options: dict[str, Any], *, told: Told) -> Loaded:
         inspect.signature(create).bind(**options)
     except TypeError as error:
         raise ModelUnavailableError(f"model {model_id} does not take these options: {error}") from error
-    return make_loaded(
-        model_id, options, lambda: models.create(model_id, **options), make_room=lambda _: "", told=told
-    )
+    return make_loaded(model_id, options, lambda: models.create(model_id, **options), told=told)
 
 
 @contextmanager

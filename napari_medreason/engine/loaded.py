@@ -41,12 +41,19 @@ class LoadedSegmenter:
 
 
 def make_loaded(
-    name: str, options: Map, create: Callable[[], Any], *, make_room: Callable[[bool], str], told: Told
+    name: str,
+    options: Map,
+    create: Callable[[], Any],
+    *,
+    told: Told,
+    make_room: Callable[[bool], str] = lambda planned_only: "",
+    held: Callable[[], int] = lambda: 0,
 ) -> Loaded:
     """Make a model with room made for it; what loaders plan and change is told and kept as notes.
 
     make_room: closes the model used longest ago and gives its id, "" when there is none; its argument says
-    whether only models whose size was planned help. Errors as from `create`.
+    whether only models whose size was planned help. held: the bytes that those were planned to need.
+    Errors as from `create`.
     """
     notes: list[str] = []
     plans: list[FitPlan] = []
@@ -64,7 +71,7 @@ def make_loaded(
             note(f"{closed} was closed to make room; it loads again at its next question")
         return bool(closed)
 
-    with loading_for(Host(planned, note, lambda: room(True))):
+    with loading_for(Host(planned, note, lambda: room(True), held)):
         # Our own loaders had others closed already; an error of other kinds comes from one that does not ask.
         model = with_room(create, what=name, make_room=lambda: room(False), final=(NotEnoughMemoryError,))
     return Loaded(name, model, options, tuple(notes), plans[-1].needed if plans else 0)

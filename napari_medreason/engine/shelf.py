@@ -136,7 +136,10 @@ class Shelf:
         def room(planned_only: bool) -> str:
             return self._make_room(planned_only=planned_only)
 
-        return make_loaded(name, options, create, make_room=room, told=told)
+        return make_loaded(name, options, create, told=told, make_room=room, held=self._planned_bytes)
+
+    def _planned_bytes(self) -> int:
+        return sum(one.planned for kept in (self._models, self._segmenters) for one in kept)
 
     def _make_room(self, *, planned_only: bool = False, keep: str = "") -> str:
         """Close the model used longest ago and give its id; "" when there is none."""

@@ -54,13 +54,12 @@ class PartSize:
 class FreeMemory:
     """Bytes free on the device that is planned for ("cuda:0", "mps" or "cpu") and in the computer.
 
-    total: all that the device has. exclusive: the user named this device, so that no other is planned.
+    exclusive: the user named this device, so that no other is planned.
     """
 
     device: str
     free: int
     computer: int
-    total: int = 0
     exclusive: bool = False
 
     @property
@@ -200,11 +199,13 @@ class Host:
 
     planned: receives every plan before its weights are read. told: receives in words what was changed
     later, such as a step down. make_room: closes the model used longest ago; False when there is none.
+    held: bytes that closing all of them would free.
     """
 
     planned: Callable[[FitPlan], None] = lambda plan: None
     told: Callable[[str], None] = lambda words: None
     make_room: Callable[[], bool] = lambda: False
+    held: Callable[[], int] = lambda: 0
 
 
 _host: ContextVar[Host] = ContextVar("host")

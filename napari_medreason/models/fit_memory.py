@@ -19,12 +19,12 @@ def free_memory(device: torch.device, *, exclusive: bool) -> FreeMemory:
     """What is free on a device; exclusive: the user named it, so that no other is planned."""
     computer = computer_memory()
     if device.type == "cuda":
-        free, total = _cuda(device)
+        free = _free_cuda(device)
     elif device.type == "mps":
-        free, total = _mps()
+        free = min(_free_mps(), computer)  # it is the computer's memory
     else:
-        free, total = computer, int(psutil.virtual_memory().total)
-    return FreeMemory(str(device), free, computer, total, exclusive)
+        free = computer
+    return FreeMemory(str(device), free, computer, exclusive)
 
 
 def computer_memory() -> int:
@@ -53,17 +53,16 @@ def _reclaimable() -> int:
         return 0
 
 
-def _cuda(device: torch.device) -> tuple[int, int]:
-    """Free memory of the GPU with what PyTorch holds without using it, and all that it has."""
+def _free_cuda(device: torch.device) -> int:
+    """Free memory of the GPU, with what PyTorch holds without using it."""
     import torch
 
-    free, total = torch.cuda.mem_get_info(device)
-    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device), total
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
-def _mps() -> tuple[int, int]:
-    """What Metal recommends to use at most, without what is used, and with; it is the computer's memory."""
+def _free_mps() -> int:
+    """What Metal recommends to use at most, without what is used."""
     import torch
 
-    total = int(torch.mps.recommended_max_memory())
-    return max(0, min(total - int(torch.mps.driver_allocated_memory()), computer_memory())), total
+    return max(0, int(torch.mps.recommended_max_memory()) - int(torch.mps.driver_allocated_memory()))

@@ -50,25 +50,31 @@ def load_model(
     device: torch.device | None = None,
     dtype: torch.dtype | None = None,
 ) -> Any:
-    """A model in evaluation mode, read from safetensors only; device and dtype do for a plain placement.
+    """A model in evaluation mode, read from safetensors only.
 
-    When memory runs out, it is tried once more, one precision smaller; see `with_step_down`. WeightsError
+    With a placement it is tried once more, one precision smaller, when memory runs out (`with_step_down`);
+    with device and dtype, for callers that compute in just that dtype, it is not. WeightsError
     when a file is missing or damaged, or when a weight of the architecture is not there (transformers would
     go on with random numbers).
     """
     weight_files(folder)
     chosen = placement or Placement(device or torch.device("cpu"), dtype or torch.float32)
-    return with_step_down(lambda place: _load(auto_class, folder, place), chosen, what=folder.name)
+    return with_step_down(
+        lambda place: _load(auto_class, folder, place), chosen, what=folder.name, fixed=placement is None
+    )
 
 
-def with_step_down(load: Callable[[Placement], Loaded], placement: Placement, *, what: str) -> Loaded:
+def with_step_down(
+    load: Callable[[Placement], Loaded], placement: Placement, *, what: str, fixed: bool = False
+) -> Loaded:
     """`load(placement)`; when memory runs out, first others' models are closed, then one smaller precision.
 
-    NotEnoughMemoryError when that is not enough either; what was half loaded is gone by then.
+    fixed: the precision stays. NotEnoughMemoryError when that is not enough either; what was half loaded is
+    gone by then.
     """
     while (loaded := _try(load, placement)) is None and fit.host().make_room():
         pass
-    smaller = fit.step_down(placement.precision, str(placement.device))
+    smaller = None if fixed else fit.step_down(placement.precision, str(placement.device))
     if loaded is None and smaller is not None:
         words = (
             f"{what}: {fit.WORDS[placement.precision]} did not fit, so it is loaded in {fit.WORDS[smaller]}"

@@ -79,7 +79,8 @@ def plan_folders(
     while True:
         memory = free_memory(picked, exclusive=device is not None)
         plan = fit.plan(parts, memory, precision)
-        emptied = replace(memory, free=memory.total, computer=max(memory.computer, memory.free))
+        held = fit.host().held()
+        emptied = replace(memory, free=memory.free + held, computer=memory.computer + held)
         best = fit.plan(parts, emptied, precision)
         gains = (best.fits, -best.choice) > (plan.fits, -plan.choice)
         if not gains or not fit.host().make_room():

@@ -24,8 +24,9 @@ class Gpu:
         parts = [PartSize(name, weights, 0)]
         while True:
             free = TOTAL - sum(self.taken.values())
-            plan = fit.plan(parts, FreeMemory("cuda:0", free, 0, TOTAL, exclusive=True), quantised=True)
-            best = fit.plan(parts, FreeMemory("cuda:0", TOTAL, 0, TOTAL, exclusive=True), quantised=True)
+            held = fit.host().held()
+            plan = fit.plan(parts, FreeMemory("cuda:0", free, 0, exclusive=True), quantised=True)
+            best = fit.plan(parts, FreeMemory("cuda:0", free + held, 0, exclusive=True), quantised=True)
             if (best.fits, -best.choice) <= (plan.fits, -plan.choice) or not fit.host().make_room():
                 break
         fit.host().planned(plan)

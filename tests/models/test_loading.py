@@ -116,6 +116,7 @@ def test_a_trained_pair_answers_in_every_precision(
         precision=precision,
         prompt=prompt,
         square_size=112,
+        max_new_tokens=150,
     )
     plane = make_plane((10, 40, 40, 80), shape=(112, 112))
     question = Question("Where is the bright box?", plane)
@@ -177,6 +178,20 @@ def test_a_gpu_too_full_for_that_gives_one_clear_message_and_all_memory_back():
     assert held == before, str(fault.value)
 
 
+def test_a_network_that_computes_in_one_precision_keeps_it(sam2_folder, monkeypatch):
+    """The segmenters give their inputs in 32 bits, so 16-bit weights would break them."""
+    tried = []
+
+    def full(folder, **options):
+        tried.append(options["dtype"])
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Sam2Model, "from_pretrained", full)
+    with pytest.raises(NotEnoughMemoryError, match="tiny-sam2 needs more memory"):
+        load_model(Sam2Model, sam2_folder, device=CPU, dtype=torch.float32)
+    assert tried == [torch.float32]
+
+
 def test_other_models_go_before_precision_does():
     gpu, others = FullGpu(), ["medisee", "prs-med"]
 
@@ -217,12 +232,33 @@ def test_running_out_of_memory_within_the_real_loader_steps_down(qwen_folder, mo
 
 
 def test_a_folder_that_does_not_fit_is_refused_before_its_weights_are_read(qwen_folder, monkeypatch):
-    monkeypatch.setattr(
-        placing, "free_memory", lambda device, exclusive: FreeMemory("cpu", 10**8, 10**8, 10**8)
-    )
+    monkeypatch.setattr(placing, "free_memory", lambda device, exclusive: FreeMemory("cpu", 10**8, 10**8))
     words = r"tiny-qwen in bf16: needs about 0\.5 GB of 0\.1 GB free; close other programs"
     with pytest.raises(NotEnoughMemoryError, match=words):
         placing.placement_for(qwen_folder)
+
+
+def test_models_are_closed_only_where_that_gives_a_better_plan(qwen_folder, monkeypatch):
+    """Two models of 6 GB are held; closing one makes room for 32 bits, so the other one stays."""
+    big = fit.PartSize("big", 2 * 10**9, 0)
+    monkeypatch.setattr(placing, "part_size", lambda folder, name: big)
+    held = [6 * 10**9, 6 * 10**9]
+    monkeypatch.setattr(
+        placing, "free_memory", lambda device, exclusive: FreeMemory("cpu", *[16 * 10**9 - sum(held)] * 2)
+    )
+
+    def make_room():
+        return bool(held and held.pop())
+
+    with loading_for(Host(make_room=make_room, held=lambda: sum(held))):
+        plan = placing.plan_folders({"big": qwen_folder}, device="cpu")
+        assert (plan.precision("big"), len(held)) == ("fp32", 1)
+        placing.plan_folders({"big": qwen_folder}, device="cpu")
+        assert len(held) == 1
+        monkeypatch.setattr(placing, "part_size", lambda folder, name: fit.PartSize("big", 10**11, 0))
+        with pytest.raises(NotEnoughMemoryError):
+            placing.plan_folders({"big": qwen_folder}, device="cpu")
+        assert len(held) == 1, "closing it would not have helped"
 
 
 def test_the_plan_is_told_to_who_keeps_models(qwen_folder):
