@@ -91,8 +91,8 @@ def _source(path: Path, image: Volume, frame: int | None) -> DicomSource:
 
 
 NO_DICOM = (
-    "the image is no DICOM series (or has no Series Instance UID), and DICOM segmentations and contours refer "
-    "to one; export NIfTI or NRRD"
+    "the image is no DICOM series (or has no Series Instance UID), and DICOM segmentations and contours "
+    "refer to one; export NIfTI or NRRD"
 )
 
 
