@@ -326,3 +326,47 @@ def test_a_checkpoint_of_another_model_and_an_unclear_folder_are_refused(release
     (tmp_path / "second.pt").write_bytes(b"")
     with pytest.raises(WeightsError, match=r"holds second\.pt, text\.pt; give one checkpoint"):
         Sam2Segmenter(tmp_path, device="cpu")
+
+
+def test_a_folder_of_transformers_for_volumes_gives_the_same(released, small, tmp_path):
+    from transformers import Sam2ImageProcessor
+
+    from napari_medreason.models.segmenters.sam2_released import tracking_model
+
+    folder = tmp_path / "medsam2-video"
+    tracking_model(released[512][1], 128, device=torch.device("cpu")).save_pretrained(folder)
+    Sam2ImageProcessor().save_pretrained(folder)
+    assert model_type_of(folder) == "sam2_video"
+    other = Sam2Segmenter(folder, device="cpu")
+    planes = planes_of([blobs((64, 64))] * 3)
+    first, second = (
+        dict(one.propagate(planes, 1, disk((64, 64)), cancelled=never)) for one in (small, other)
+    )
+    assert first.keys() == second.keys() == {0, 2}
+    assert all(np.array_equal(first[index], second[index]) for index in first)
+
+
+@pytest.mark.parametrize(
+    "prompt", [{"box": (1.0, float("nan"), 5.0, 6.0)}, {"points": [(3.0, float("inf"))]}]
+)
+def test_a_prompt_at_no_number_is_refused(small, prompt):
+    embedding = small.embed(planes_of([blobs((64, 64))])[0])
+    with pytest.raises(QuestionError, match="draw it again"):
+        small.segment(embedding, **prompt)
+
+
+def test_a_closed_segmenter_holds_no_network(released):
+    import gc
+
+    def networks():
+        gc.collect()
+        names = {"Sam2Model", "Tracker"}
+        return sum(type(one).__name__ in names for one in gc.get_objects())
+
+    before = networks()
+    made = Sam2Segmenter(released[512][1], device="cpu", image_size=128)
+    planes = planes_of([blobs((64, 64))] * 2)
+    assert list(made.propagate(planes, 0, disk((64, 64)), cancelled=never))
+    assert networks() == before + 2
+    made.close()
+    assert networks() == before

@@ -73,10 +73,12 @@ def model_prompts(
 ) -> ModelPrompts:
     """Prompts of a plane (see models.base.Segmenter.segment) in the model's pixels.
 
-    QuestionError when there is no usable one.
+    QuestionError when there is no usable one, or one that is at no number.
     """
     if box is None and not points and (mask is None or not mask.any()):
         raise QuestionError("a mask needs a box, a point or a mask to start from; draw one")
+    if not np.isfinite([*(box or ()), *(value for point in points or () for value in point)]).all():
+        raise QuestionError("the box or a point is at no number (NaN or infinity); draw it again")
     inside = [True] * len(points or ()) if labels is None else list(labels)
     if len(inside) != len(points or ()):
         raise ValueError(f"{len(points or ())} points have {len(inside)} labels; one for each is needed")

@@ -23,7 +23,12 @@ from napari_medreason.models.memory import give_memory_back
 from napari_medreason.models.picture import letterboxed_picture
 from napari_medreason.models.segmenters import SegmenterInfo
 from napari_medreason.models.segmenters.prompts import ModelPrompts, best_first, mask_to_model, model_prompts
-from napari_medreason.models.segmenters.released import encoder_precision, place_sha256, released_file
+from napari_medreason.models.segmenters.released import (
+    encoder_precision,
+    model_type_of,
+    place_sha256,
+    released_file,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -214,12 +219,12 @@ class Sam2Segmenter:
     def _loaded(self, size: int | None) -> tuple[Any, Any]:
         """Image processor and model."""
         import torch
-        from transformers import Sam2ImageProcessor, Sam2Model, Sam2Processor
+        from transformers import Sam2ImageProcessor, Sam2Model
 
         from napari_medreason.models.loading import load_model, load_processor
 
         if self._file is None:
-            processor = load_processor(Sam2Processor, self._place).image_processor
+            processor = load_processor(Sam2ImageProcessor, self._place)
             return processor, load_model(Sam2Model, self._place, device=self._device, dtype=torch.float32)
         from napari_medreason.models.segmenters.sam2_released import image_model
 
@@ -235,7 +240,7 @@ class Sam2Segmenter:
 
         if self._file is not None:
             tracker = tracking_model(self._file, self._size, device=self._device)
-        elif self._model.config.model_type != "sam2_video" and not _has_memory(self._place):
+        elif model_type_of(self._place) != "sam2_video":
             raise ModelUnavailableError(
                 f"{self.id} segments single slices and can't carry a mask to neighbouring slices; "
                 "segment them one by one, or choose a segmenter that can, such as the embedded one"
@@ -244,13 +249,6 @@ class Sam2Segmenter:
             tracker = load_model(Tracker, self._place, device=self._device, dtype=torch.float32)
         tracker.vision_encoder = self._model.vision_encoder
         return tracker
-
-
-def _has_memory(folder: Path) -> bool:
-    """Whether a folder in transformers' layout has the weights for volumes."""
-    from napari_medreason.models.segmenters.released import model_type_of
-
-    return model_type_of(folder) == "sam2_video"
 
 
 def _trained_size(file: Path, *, faithful: bool) -> int:
