@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -103,10 +103,10 @@ class VisionLanguageModel:
         tokens, when `cancelled` says so.
         """
         with self._alone(cancelled), torch.inference_mode(), enough_memory(self._name):
-            inputs, shared = self._inputs(picture, prompt)
+            inputs = self._inputs(picture, prompt)
             forced = self._slot_logits(writing, inputs["input_ids"].shape[1])
             tokens = self.network.generate(
-                **self._from_prefix(inputs, shared, picture),
+                **inputs,
                 max_new_tokens=writing.max_new_tokens,
                 **_greedy(writing),
                 logits_processor=LogitsProcessorList([forced] if forced else []),
@@ -147,60 +147,71 @@ class VisionLanguageModel:
         finally:
             self._lock.release()
 
-    def _inputs(self, picture: NDArray[np.uint8], prompt: AskedPrompt) -> tuple[Any, int]:
-        """What the model is given, and how many of its first tokens are the same for every question."""
+    def _chat(self, prompt: AskedPrompt) -> tuple[str, str]:
+        """The prompt in the model's form of a chat, and its part ahead of the question, "" for none."""
         texts = [self._plain(text) for text in (prompt.before, prompt.shared + prompt.tail)]
         content = [{"type": "text", "text": text} for text in texts]
         parts = [part for part in (content[0], {"type": "image"}, content[1]) if part.get("text") != ""]
         chat = self._processor.apply_chat_template(
             [{"role": "user", "content": parts}], add_generation_prompt=True, tokenize=False
         )
-        inputs = self._processor(
-            text=[chat], images=[Image.fromarray(picture)], return_tensors="pt", **self._picture_options
-        )
         tail = self._plain(prompt.tail).strip()
-        head, found, _ = chat.rpartition(tail) if tail else ("", "", chat)
-        shared = self._shared_length(chat, head, inputs["input_ids"]) if found else 0
-        return inputs.to(self.network.device, self.network.dtype), shared
+        return chat, chat.rpartition(tail)[0] if tail else ""
 
-    def _shared_length(self, chat: str, head: str, input_ids: torch.Tensor) -> int:
-        """Tokens up to the question; 0 when the picture is not among them.
+    def _inputs(self, picture: NDArray[np.uint8], prompt: AskedPrompt) -> dict[str, Any]:
+        """The model's input: what it has made of picture and head, now or before, and the new tokens."""
+        chat, head = self._chat(prompt)
+        tokens, common = self._common(chat, head)
+        key = (_digest(picture), tuple(tokens[:common]))
+        prefix = self.prefixes.get(key)
+        if prefix is None:
+            inputs = self._processor(
+                text=[chat], images=[Image.fromarray(picture)], return_tensors="pt", **self._picture_options
+            ).to(self.network.device, self.network.dtype)
+            length = self._shared_length(inputs["input_ids"][0], tokens[common:])
+            if length == 0:
+                return dict(inputs)
+            prefix = self._prefix(inputs, length)
+            self.prefixes.put(key, prefix)
+        return self._continued(prefix, tokens[common:])
 
-        The last of the head's own tokens may be another one in the whole text, depending on the question, so
-        it is left out. The picture's place holder becomes many tokens, so what follows the common tokens is
-        counted from the end.
+    def _common(self, chat: str, head: str) -> tuple[list[int], int]:
+        """The chat's tokens, with one place holder for the picture, and how many of them are the head's.
+
+        The last of the head's own tokens may be another one in the whole chat, depending on the question, so
+        it is left out.
         """
         whole, alone = (self._tokenizer(text)["input_ids"] for text in (chat, head.rstrip()))
         pairs = enumerate(zip(whole, alone[:-1], strict=False))
-        common = next((at for at, (one, other) in pairs if one != other), len(alone) - 1)
-        length = input_ids.shape[1] - (len(whole) - common)
-        image = (input_ids[0] == self._image_token).nonzero()
-        return length if len(image) and int(image[-1]) < length else 0
+        return whole, next((at for at, (one, other) in pairs if one != other), max(len(alone) - 1, 0))
+
+    def _shared_length(self, input_ids: torch.Tensor, tail: list[int]) -> int:
+        """Tokens ahead of the tail, once the place holder has become many; 0 without a picture among them."""
+        length = len(input_ids) - len(tail)
+        image = (input_ids == self._image_token).nonzero()
+        fits = len(image) > 0 and int(image[-1]) < length and input_ids[length:].tolist() == tail
+        return length if fits else 0
 
     @property
     def _image_token(self) -> int:
         config = self.network.config
         return int(getattr(config, "image_token_id", None) or config.image_token_index)
 
-    def _from_prefix(self, inputs: Any, shared: int, picture: NDArray[np.uint8]) -> dict[str, Any]:
-        """Inputs that go on from what the model has made of the picture and the prompt's head."""
-        if shared == 0:
-            return dict(inputs)
-        key = (_digest(picture), inputs["input_ids"][0, :shared].cpu().numpy().tobytes())
-        prefix = self.prefixes.get(key)
-        if prefix is None:
-            prefix = self._prefix(inputs, shared)
-            self.prefixes.put(key, prefix)
-        if prefix.rope_deltas is not None:
-            self.network.model.rope_deltas = prefix.rope_deltas
-        texts = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-        return {**texts, "past_key_values": prefix.continued()}
-
     def _prefix(self, inputs: Any, length: int) -> Prefix:
         whole = inputs["input_ids"].shape
         head = {name: value[:, :length] if value.shape == whole else value for name, value in inputs.items()}
         output = self.network(**head, use_cache=True, logits_to_keep=1)
-        return Prefix(output.past_key_values, length, getattr(self.network.model, "rope_deltas", None))
+        positions = getattr(self.network.model, "rope_deltas", None)
+        return Prefix(output.past_key_values, length, positions, head["input_ids"])
+
+    def _continued(self, prefix: Prefix, tail: list[int]) -> dict[str, Any]:
+        if prefix.rope_deltas is not None:
+            self.network.model.rope_deltas = prefix.rope_deltas
+        new = torch.tensor([tail], device=self.network.device)
+        input_ids = torch.cat([cast(torch.Tensor, prefix.input_ids), new], dim=1)
+        attention_mask = torch.ones_like(input_ids)
+        past = prefix.continued()
+        return {"input_ids": input_ids, "attention_mask": attention_mask, "past_key_values": past}
 
     def _slot_logits(self, writing: Writing, prompt_length: int) -> SlotLogits | None:
         if writing.slots is None:

@@ -21,11 +21,15 @@ KEPT_BYTES = 512 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class Prefix:
-    """State after the first `length` tokens. rope_deltas: positions after a picture, of Qwen's models."""
+    """State after the first `length` tokens.
+
+    rope_deltas: positions after a picture, of Qwen's models. input_ids: these tokens, (1, length).
+    """
 
     cache: Any
     length: int
-    rope_deltas: torch.Tensor | None
+    rope_deltas: torch.Tensor | None = None
+    input_ids: torch.Tensor | None = None
 
     @property
     def nbytes(self) -> int:
