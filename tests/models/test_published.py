@@ -10,7 +10,7 @@ from napari_medreason.models.published import missing_weights
 
 from . import tiny_llava, tiny_medisee, tiny_prs_med
 from .conftest import BOX_QUESTION, LEFT_BOX, SHORT_PROMPT, SQUARE
-from .fake_hub import Hub, start
+from .fake_hub import REVISION, Hub, start
 
 
 def never():
@@ -45,6 +45,7 @@ def pull(monkeypatch):
         settings.change_settings(base_url=hub.url)
         for key, folder in folders.items():
             entry = catalogue.weights(key.replace("_", "-"))
+            hub.revision = entry.revision or REVISION
             hub.repositories[entry.repository] = files_of(folder)
             store.pull(entry.id, progress=quiet, cancelled=never)
 
