@@ -193,8 +193,9 @@ def load_pair(
 ) -> MedReasoner:
     """MedReasoner from a reasoner, a folder or the address of a server, and a segmenter, a folder or file.
 
-    precision: None for what fits. reasoner_options: `family` and `weights_id` (see `reasoner_family`), the
-    others go to the Reasoner, such as `prompt`. ModelUnavailableError when one is missing or another model.
+    precision: None for what fits. reasoner_options: `family` and `weights_id` (see `reasoner_family`) and
+    `faithful`, which runs the Segmenter as the paper's released evaluation does; the others go to the
+    Reasoner, such as `prompt`. ModelUnavailableError when one is missing or another model.
     """
     if reasoner is None or segmenter is None:
         raise ModelUnavailableError(
@@ -204,6 +205,7 @@ def load_pair(
     start = perf_counter()
     options = dict(reasoner_options)
     chosen = {key: options.pop(key, None) for key in ("family", "weights_id")}
+    drawn = {"faithful": True} if options.pop("faithful", False) else {}
     reasoners, segmenters = reasoner_family(reasoner, **chosen), segmenter_family(segmenter)
     local = not is_address(reasoner) and reasoners.id != "endpoint"
     places = {"segmenter": Path(segmenter), **({"reasoner": Path(reasoner)} if local else {})}
@@ -211,7 +213,7 @@ def load_pair(
     first, second = parts.get("reasoner", {}), parts["segmenter"]
     reasoning = reasoners.create(Path(reasoner) if local else reasoner, **first, **options)
     try:
-        segmenting = segmenters.create(Path(segmenter), **second)
+        segmenting = segmenters.create(Path(segmenter), **second, **drawn)
         load_seconds = perf_counter() - start
         return MedReasoner(
             reasoning, segmenting, model_id=model_id, load_seconds=load_seconds, segment_from=segment_from

@@ -370,3 +370,15 @@ def test_a_closed_segmenter_holds_no_network(released):
     assert networks() == before + 2
     made.close()
     assert networks() == before
+
+
+@pytest.mark.parametrize(("options", "pixels"), [({}, 512), ({"faithful": True}, 1024)])
+def test_a_pair_takes_a_released_checkpoint_and_the_switch_of_the_paper(
+    released, qwen_folder, options, pixels
+):
+    file = released[512][1]
+    pair = models.create("medreasoner", reasoner=qwen_folder, segmenter=file, device="cpu", **options)
+    plane = planes_of([blobs((40, 60))])[0]
+    assert pair.segmenter.id == "MedSAM2_512"
+    assert pair.embedding(plane).frame.model_shape == (pixels, pixels)
+    pair.close()
