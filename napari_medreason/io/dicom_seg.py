@@ -22,6 +22,7 @@ from napari_medreason.io.base import Format, ReadOptions, first_bytes
 from napari_medreason.io.dicom_planes import SAME_PLACE, Planes
 from napari_medreason.io.dicom_seg_grid import seg_affine
 from napari_medreason.io.dicom_values import DAMAGED, FrameAttributes, first_item
+from napari_medreason.io.quiet import quiet_libraries
 
 SOP_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage, Label Map Segmentation Storage."""
@@ -95,6 +96,7 @@ def is_segmentation(path: Path) -> bool:
     """Whether a file is a DICOM segmentation, by its header."""
     if not path.is_file() or first_bytes(path, 132)[128:] != b"DICM":
         return False
+    quiet_libraries()
     try:
         return str(pydicom.filereader.read_file_meta_info(path).get("MediaStorageSOPClassUID")) in SOP_CLASSES
     except DAMAGED:
@@ -184,6 +186,7 @@ def _same_pixels(found: SegFile, planes: Planes) -> bool:
 
 def open_seg(path: Path) -> SegFile:
     """The headers of a segmentation; UnreadableImageError for other files and damaged ones."""
+    quiet_libraries()
     try:
         with path.open("rb") as file:
             header = pydicom.dcmread(file, stop_before_pixels=True)

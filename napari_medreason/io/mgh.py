@@ -27,7 +27,7 @@ _SUFFIXES = (*_PACKED, ".mgh")
 _FLAG_AT = 28
 """Where goodRASFlag stands in the header, two bytes, big endian."""
 _DAMAGED = (
-    *(ImageFileError, HeaderDataError, WrapStructError, MGHError, OSError, EOFError, ValueError),
+    *(ImageFileError, HeaderDataError, WrapStructError, MGHError, OSError, EOFError, ValueError, TypeError),
     *(KeyError, OverflowError, struct.error, zlib.error),
 )
 """What nibabel and gzip raise on damaged files."""

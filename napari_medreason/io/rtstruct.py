@@ -27,6 +27,7 @@ from napari_medreason.io.dicom_seg_write import MANUFACTURER, SERIES_OFFSET
 from napari_medreason.io.dicom_source import DicomSource
 from napari_medreason.io.dicom_values import DAMAGED
 from napari_medreason.io.label_codes import LabelCode
+from napari_medreason.io.quiet import quiet_libraries
 
 _STUDY_COMPONENT = "1.2.840.10008.3.1.2.3.2"
 """Study Component Management, what this sequence has always named the study by (retired, still expected)."""
@@ -57,6 +58,7 @@ def is_rtstruct(path: Path) -> bool:
     """Whether a file is a DICOM structure set, by its header."""
     if not path.is_file() or first_bytes(path, 132)[128:] != b"DICM":
         return False
+    quiet_libraries()
     try:
         meta = pydicom.filereader.read_file_meta_info(path)
         return str(meta.get("MediaStorageSOPClassUID")) == RTStructureSetStorage
@@ -66,6 +68,7 @@ def is_rtstruct(path: Path) -> bool:
 
 def referenced_series(path: Path) -> tuple[str, ...]:
     """Series Instance UIDs (0020,000E) of the images that a structure set refers to."""
+    quiet_libraries()
     try:
         data = pydicom.dcmread(path, specific_tags=["SOPClassUID", "ReferencedFrameOfReferenceSequence"])
         if str(data.get("SOPClassUID")) != RTStructureSetStorage:
@@ -86,6 +89,7 @@ def read_rois(path: Path, planes: Planes) -> Iterator[Roi]:
     Regions without closed contours are left out. Raises UnreadableImageError for other and damaged files,
     and LabelMapError when contours lie on no slice or cross slices.
     """
+    quiet_libraries()
     try:
         data = pydicom.dcmread(path)
         if str(data.get("SOPClassUID")) != RTStructureSetStorage:
