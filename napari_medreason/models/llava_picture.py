@@ -14,6 +14,8 @@ from PIL import Image
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+LONGEST = 16
+"""Times the shorter side that is kept of a picture before its middle square is cut out."""
 Fitting = Literal["pad", "centre_crop"]
 
 
@@ -24,7 +26,7 @@ def clip_pixels(picture: NDArray[np.uint8], size: int, mode: Fitting) -> torch.T
     (LLaVA-Med's own inference); "centre_crop" cuts the longer side (CLIP's own, used by MediSee).
     """
     image = Image.fromarray(picture)
-    square = _padded(image) if mode == "pad" else image
+    square = _padded(image) if mode == "pad" else _middle(image)
     width, height = square.size
     shorter = min(width, height)
     # The longer side is cut to whole pixels, not rounded, as in CLIP's image processor.
@@ -33,6 +35,14 @@ def clip_pixels(picture: NDArray[np.uint8], size: int, mode: Fitting) -> torch.T
     values = np.asarray(resized.crop((left, top, left + size, top + size)), np.float32) / 255
     normalised = (values - np.array(CLIP_MEAN, np.float32)) / np.array(CLIP_STD, np.float32)
     return torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))[None]
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """The image without its far ends where it is very long; to resize them would take much memory in vain."""
+    width, height = image.size
+    longest = LONGEST * min(width, height)
+    left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
+    return image.crop((left, top, width - left, height - top))
 
 
 def _padded(image: Image.Image) -> Image.Image:

@@ -183,9 +183,23 @@ def test_pictures_are_prepared_as_clip_does(picture):
     from napari_medreason.models.llava_picture import clip_pixels
 
     processor = CLIPImageProcessorPil(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56})
-    for image in (picture, picture.transpose(1, 0, 2), np.zeros((57, 91, 3), np.uint8) + 9):
+    noise = np.random.default_rng(1).integers(0, 255, (4, 190, 3), np.uint8)
+    for image in (picture, picture.transpose(1, 0, 2), noise, np.zeros((57, 91, 3), np.uint8) + 9):
         expected = processor(image, return_tensors="pt")["pixel_values"]
         assert abs(clip_pixels(image, 56, "centre_crop") - expected).max() < 1e-5
+
+
+def test_a_picture_of_one_row_needs_little_memory():
+    import tracemalloc
+
+    from napari_medreason.models.llava_picture import clip_pixels
+
+    tracemalloc.start()
+    pixels = clip_pixels(np.full((1, 4000, 3), 99, np.uint8), 336, "centre_crop")
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+    assert pixels.shape == (1, 3, 336, 336)
+    assert pixels.flatten(2).std(dim=2).max() == 0
 
 
 def test_padding_shows_the_whole_picture_on_clips_mean_colour():

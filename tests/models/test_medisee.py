@@ -351,6 +351,31 @@ def test_another_checkpoint_is_refused_by_name(folders, tmp_path, changed, compl
         load(folders[0], tmp_path / "other")
 
 
+def test_nothing_stays_loaded_after_a_fault(folders, tmp_path):
+    from transformers import LlavaForConditionalGeneration, SamModel
+
+    def living():
+        gc.collect()
+        return sum(type(one) in (SamModel, LlavaForConditionalGeneration) for one in gc.get_objects())
+
+    tiny_medisee.write_medisee(tmp_path / "other", changed=without("layers.1.mlp.up_proj"))
+    before = living()
+    with pytest.raises(WeightsError):
+        load(folders[0], tmp_path / "other")
+    assert living() == before
+
+
+def test_device_and_precision_are_planned_where_none_is_named(folders, plane):
+    from napari_medreason.models.fit import Host, loading_for
+
+    plans = []
+    with loading_for(Host(planned=plans.append)):
+        model = load(folders[0], device=None, precision=None, explain=False)
+    assert len(plans) == 1
+    assert plans[0].fits
+    assert ask(model, plane).status in ("found", "unknown")
+
+
 def test_weights_that_are_not_numbers_are_told_at_the_first_question(folders, plane, tmp_path):
     tiny_medisee.write_medisee(tmp_path / "other", changed=not_a_number("layers.0.mlp.up_proj"))
     model = load(folders[0], tmp_path / "other", explain=False)
