@@ -318,7 +318,7 @@ def _print_weights_card(row: dict[str, Any]) -> None:
     lines = {
         "kind": row["kind"],
         "from": row["repository"] or row["page"] or "unknown",
-        "revision": f"{row['revision'] or 'newest'}{pinned}",
+        "revision": "" if row["state"] == "own" else f"{row['revision'] or 'newest'}{pinned}",
         "licence": row["licence"] or "unknown",
         "that is": row["consequence"],
         "access": "an account that accepted the terms" if row["gated"] else "",
