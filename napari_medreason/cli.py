@@ -12,12 +12,15 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_medreason.cli_models import models_app
 from napari_medreason.errors import MedReasonError
+
+if TYPE_CHECKING:
+    from napari_medreason.io.proof import Receipt
 
 app = typer.Typer(
     help="Ask questions about CT and MRI. For research only, not for diagnosis.",
@@ -156,15 +159,18 @@ def convert(
         bool, typer.Option("--regrid", help="Resample a sheared study to a right-angled grid.")
     ] = False,
 ) -> None:
-    """Convert any readable study to NIfTI, geometry kept."""
+    """Convert any readable study to NIfTI or NRRD, read the file back and compare."""
     from napari_medreason import io
     from napari_medreason.core.regrid import regridded
+    from napari_medreason.io.exports import export_image
 
     volume = io.read(image, series=series, progress=_progress_to_stderr("reading"))
     written = regridded(volume) if regrid else volume
-    io.write(out, written)
-    print(f"wrote {out}")
+    receipt = export_image(out, written)
+    _print_receipt(receipt)
     _warn(written.warnings)
+    if not receipt.identical:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -190,7 +196,7 @@ def export(
     if as_json:
         _print_json(receipt.as_json())
     else:
-        print(receipt.words, file=sys.stdout if receipt.identical else sys.stderr)
+        _print_receipt(receipt)
     if not receipt.identical:
         raise typer.Exit(1)
 
@@ -416,6 +422,10 @@ def _print_answer(report: dict[str, Any]) -> None:
         if report[key]:
             print(f"{key}: {report[key]}")
     print("Research use only; not for diagnosis.")
+
+
+def _print_receipt(receipt: Receipt) -> None:
+    print(receipt.words, file=sys.stdout if receipt.identical else sys.stderr)
 
 
 def _warn(warnings: tuple[str, ...]) -> None:
