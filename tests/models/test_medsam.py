@@ -1,6 +1,7 @@
 """SAM checkpoints as released: the numbers of the `segment-anything` package, and MedSAM's own way."""
 
 import importlib.util
+import json
 
 import numpy as np
 import pytest
@@ -140,16 +141,22 @@ def test_what_lies_beside_the_plane_is_zero_after_the_mean_is_taken_off(checkpoi
     np.testing.assert_allclose(pixels[0, 66:190, 2:-2], (255 - 123.675) / 58.395, rtol=1e-5)
 
 
-def test_the_transformers_layout_gives_the_same(reference, checkpoint, tmp_path, plane):
+def test_the_transformers_layout_gives_the_same(checkpoint, tmp_path, plane):
+    """Also where its configuration has transformers' own constant of the norms, as published ones do."""
     from napari_medreason.models.segmenters.sam_released import network
 
-    folder = tmp_path / "medsam-vit-base"
-    network(checkpoint, device=torch.device("cpu")).save_pretrained(folder)
-    assert model_type_of(folder) == "sam"
+    snapshot = tmp_path / "models--wanglab--medsam-vit-base" / "snapshots" / ("0" * 40)
+    network(checkpoint, device=torch.device("cpu")).save_pretrained(snapshot)
+    config = json.loads((snapshot / "config.json").read_text())
+    config["mask_decoder_config"]["layer_norm_eps"] = 1e-6
+    (snapshot / "config.json").write_text(json.dumps(config))
+    assert model_type_of(snapshot) == "sam"
+    twin = SamSegmenter(snapshot, device="cpu")
+    assert twin.id == "medsam-vit-base"
     box = (30.0, 40.0, 170.0, 200.0)
     first, second = (
         one.segment(one.embed(plane), box=box).logits
-        for one in (SamSegmenter(folder, device="cpu"), SamSegmenter(checkpoint, device="cpu"))
+        for one in (twin, SamSegmenter(checkpoint, device="cpu"))
     )
     np.testing.assert_allclose(first, second, atol=1e-6)
 

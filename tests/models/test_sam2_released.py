@@ -333,11 +333,12 @@ def test_a_folder_of_transformers_for_volumes_gives_the_same(released, small, tm
 
     from napari_medreason.models.segmenters.sam2_released import tracking_model
 
-    folder = tmp_path / "medsam2-video"
+    folder = tmp_path / "sam2.1-hiera-tiny"
     tracking_model(released[512][1], 128, device=torch.device("cpu")).save_pretrained(folder)
     Sam2ImageProcessor().save_pretrained(folder)
     assert model_type_of(folder) == "sam2_video"
     other = Sam2Segmenter(folder, device="cpu")
+    assert other.id == "sam2.1-hiera-tiny"
     planes = planes_of([blobs((64, 64))] * 3)
     first, second = (
         dict(one.propagate(planes, 1, disk((64, 64)), cancelled=never)) for one in (small, other)

@@ -75,6 +75,19 @@ def released_tensors(file: Path) -> dict[str, torch.Tensor]:
         return read_tensors(file, section=section)
 
 
+def name_of(place: Path) -> str:
+    """What a segmenter's weights are called: the file without suffix, or the folder.
+
+    A folder in a cache of the hub, models--AUTHOR--NAME/snapshots/REVISION, is called NAME.
+    """
+    file = released_file(place)
+    if file is not None:
+        return file.stem
+    repository = place.parent.parent.name
+    in_cache = place.parent.name == "snapshots" and repository.startswith("models--")
+    return repository.rpartition("--")[2] if in_cache else place.name
+
+
 def place_sha256(place: Path) -> str:
     """The hash under which a segmenter's weights are named in answers."""
     file = released_file(place)

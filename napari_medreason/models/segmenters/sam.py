@@ -26,7 +26,12 @@ from napari_medreason.models.memory import give_memory_back
 from napari_medreason.models.picture import letterboxed_picture
 from napari_medreason.models.segmenters import SegmenterInfo
 from napari_medreason.models.segmenters.prompts import best_first, model_prompts
-from napari_medreason.models.segmenters.released import encoder_precision, place_sha256, released_file
+from napari_medreason.models.segmenters.released import (
+    encoder_precision,
+    name_of,
+    place_sha256,
+    released_file,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +93,7 @@ class SamSegmenter:
         place = Path(folder)
         self.weights_sha256 = place_sha256(place)
         file = released_file(place)
-        self.id = (file or place).stem
+        self.id = name_of(place)
         from napari_medreason.models.loading import pick_device
 
         self._device = pick_device(device)
@@ -161,11 +166,11 @@ class SamSegmenter:
         from transformers import SamModel
 
         from napari_medreason.models.loading import load_model
-        from napari_medreason.models.segmenters.sam_released import network
+        from napari_medreason.models.segmenters.sam_released import network, with_own_norms
 
         if file is not None:
             return network(file, device=self._device)
-        return load_model(SamModel, place, device=self._device, dtype=torch.float32)
+        return with_own_norms(load_model(SamModel, place, device=self._device, dtype=torch.float32))
 
 
 def _covered(frame: ModelFrame) -> NDArray[np.bool_]:

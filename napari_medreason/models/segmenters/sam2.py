@@ -26,6 +26,7 @@ from napari_medreason.models.segmenters.prompts import ModelPrompts, best_first,
 from napari_medreason.models.segmenters.released import (
     encoder_precision,
     model_type_of,
+    name_of,
     place_sha256,
     released_file,
 )
@@ -69,7 +70,7 @@ class Sam2Segmenter:
         place = Path(folder)
         self.weights_sha256 = place_sha256(place)
         self._file = released_file(place)
-        self.id = (self._file or place).stem
+        self.id = name_of(place)
         from napari_medreason.models.loading import pick_device
 
         self._device = pick_device(device)

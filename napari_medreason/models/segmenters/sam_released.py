@@ -56,6 +56,10 @@ _ADAPTER = "image_encoder.blocks.0.Adapter.norm.weight"
 _WITH_ADAPTER = [(r"(vision_encoder\.layers\.\d+\.mlp\.)(lin\d)\.", r"\1plain.\2.")]
 
 
+_OWN_EPSILON = 1e-5
+"""Of SAM's mask decoder; transformers takes 1e-6 unless a configuration says otherwise."""
+
+
 class Adapter(nn.Module):
     """SAM-Med2D's adapter (SAM-Med2D, section 3.2): channel attention, then a convolution down and up again.
 
@@ -115,6 +119,14 @@ def network(file: Path, *, device: torch.device) -> SamModel:
     return filled
 
 
+def with_own_norms(model: SamModel) -> SamModel:
+    """A model in transformers' layout with the norms of its mask decoder as they were trained."""
+    for module in model.mask_decoder.transformer.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = _OWN_EPSILON
+    return model
+
+
 def converted(tensors: Mapping[str, Tensor], *, adapted: bool = False) -> Tensors:
     """The tensors of a released checkpoint under the names of transformers' SamModel."""
     rules = [*_RULES, *(_WITH_ADAPTER if adapted else [])]
@@ -156,7 +168,7 @@ def _configuration(tensors: Mapping[str, Tensor]) -> SamConfig:
             mlp_dim=tensors[f"{decoder}.transformer.layers.0.mlp.lin1.weight"].shape[0],
             iou_head_hidden_dim=tensors[f"{decoder}.iou_prediction_head.layers.0.weight"].shape[0],
             num_multimask_outputs=tensors[f"{decoder}.mask_tokens.weight"].shape[0] - 1,
-            layer_norm_eps=1e-5,  # SAM's own; transformers would take 1e-6
+            layer_norm_eps=_OWN_EPSILON,
         ),
     }
     return SamConfig(**parts)
