@@ -156,7 +156,7 @@ def convert(
     out: Annotated[Path, typer.Argument(help="File to write: .nii.gz, .nii or .nrrd.")],
     series: SeriesOption = None,
     regrid: Annotated[
-        bool, typer.Option("--regrid", help="Resample a sheared study to a right-angled grid.")
+        bool, typer.Option("--regrid", help="Resample a tilted or uneven study to a regular grid.")
     ] = False,
 ) -> None:
     """Convert any readable study to NIfTI or NRRD, read the file back and compare."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_medreason.core.cautions import Caution
 from napari_medreason.core.volume import Volume, finite_sample
 
 _SAMPLES = 500_000
@@ -33,8 +34,8 @@ def guess_modality(volume: Volume) -> Volume:
     if values.size == 0 or _is_label_map(values):
         return volume
     reason = _ct_reason(values)
-    modality, warning = ("CT", TAKEN_AS_CT.format(reason=reason)) if reason else ("MR", TAKEN_AS_MR)
-    return replace(volume, modality=modality, warnings=(*volume.warnings, warning))
+    modality, words = ("CT", TAKEN_AS_CT.format(reason=reason)) if reason else ("MR", TAKEN_AS_MR)
+    return replace(volume, modality=modality, warnings=(*volume.warnings, Caution(words, "modality")))
 
 
 def _is_label_map(values: NDArray[np.float64]) -> bool:
