@@ -16,6 +16,7 @@ from napari_medreason.core.plane import Axis, Plane, cut, slice_count
 from napari_medreason.core.question import Question, checked_text
 from napari_medreason.core.report import grounding_json
 from napari_medreason.core.volume import Volume, default_window, parse_window
+from napari_medreason.engine.loaded import make_loaded, with_notes
 from napari_medreason.errors import ExportError
 from napari_medreason.io.overlay import write_overlay
 
@@ -46,12 +47,13 @@ def ask_volume(
     """Ask one question about one plane of a study, in this process."""
     checked = checked_text(text)
     plane = plane_at(volume, place)
-    grounding_model = models.create(model)
+    loaded = make_loaded(model, {}, lambda: models.create(model), told=lambda words: None)
     try:
         question = Question(checked, plane)
-        return grounding_model.ask(question, on_text=on_text, cancelled=lambda: False), plane
+        grounding = loaded.model.ask(question, on_text=on_text, cancelled=lambda: False)
+        return with_notes(grounding, loaded.notes), plane
     finally:
-        grounding_model.close()
+        loaded.model.close()
 
 
 def answer_folder(folder: Path) -> Path:

@@ -15,6 +15,7 @@ from napari_medreason.core.plane import Plane
 from napari_medreason.core.question import Question
 from napari_medreason.core.report import grounding_json
 from napari_medreason.core.volume import Volume
+from napari_medreason.engine.loaded import with_notes
 from napari_medreason.errors import CancelledError, MedReasonError
 from napari_medreason.models.base import Cancelled, GroundingModel
 
@@ -129,8 +130,7 @@ class _Run:
         plane = self._cut(asked, volume)
         question = Question(asked.row.question, plane)
         grounding = self._asking.model.ask(question, on_text=_ignore, cancelled=self._cancelled)
-        notes = (*grounding.provenance.notes, *self._asking.notes)
-        grounding = replace(grounding, provenance=replace(grounding.provenance, notes=notes))
+        grounding = with_notes(grounding, tuple(self._asking.notes))
         if self._asking.files:
             return asking.write_answer(self._results.answer_folder(asked), volume, plane, grounding)
         return grounding_json(grounding, volume.affine)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from napari_medreason.core.grounding import Grounding
 from napari_medreason.core.plane import Plane
 from napari_medreason.engine.frames import Map
 from napari_medreason.errors import NotEnoughMemoryError
@@ -75,6 +76,12 @@ def make_loaded(
         # Our own loaders had others closed already; an error of other kinds comes from one that does not ask.
         model = with_room(create, what=name, make_room=lambda: room(False), final=(NotEnoughMemoryError,))
     return Loaded(name, model, options, tuple(notes), plans[-1].needed if plans else 0)
+
+
+def with_notes(grounding: Grounding, notes: tuple[str, ...]) -> Grounding:
+    """The answer with more notes in its provenance."""
+    provenance = grounding.provenance
+    return replace(grounding, provenance=replace(provenance, notes=(*provenance.notes, *notes)))
 
 
 def with_room(

@@ -15,7 +15,7 @@ import numpy as np
 from napari_medreason.core.grounding import Grounding, Seconds
 from napari_medreason.core.plane import Plane
 from napari_medreason.engine.fields import Fields
-from napari_medreason.engine.loaded import LoadedSegmenter, Told
+from napari_medreason.engine.loaded import LoadedSegmenter, Told, with_notes
 from napari_medreason.engine.methods_propagate import propagate
 from napari_medreason.engine.protocol import (
     Prompt,
@@ -187,6 +187,4 @@ def _completed(grounding: Grounding, seconds: float, notes: tuple[str, ...]) -> 
     """Add what loading took here, unless the model counted it itself, and how the model was made to fit."""
     provenance = grounding.provenance
     times = replace(provenance.seconds, load=max(provenance.seconds.load, seconds))
-    return replace(
-        grounding, provenance=replace(provenance, seconds=times, notes=(*provenance.notes, *notes))
-    )
+    return with_notes(replace(grounding, provenance=replace(provenance, seconds=times)), notes)
