@@ -183,7 +183,7 @@ def test_pictures_are_prepared_as_clip_does(picture):
     from napari_medreason.models.llava_picture import clip_pixels
 
     processor = CLIPImageProcessorPil(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56})
-    noise = np.random.default_rng(1).integers(0, 255, (4, 190, 3), np.uint8)
+    noise = np.random.default_rng(1).integers(0, 255, (5, 190, 3), np.uint8)
     for image in (picture, picture.transpose(1, 0, 2), noise, np.zeros((57, 91, 3), np.uint8) + 9):
         expected = processor(image, return_tensors="pt")["pixel_values"]
         assert abs(clip_pixels(image, 56, "centre_crop") - expected).max() < 1e-5
