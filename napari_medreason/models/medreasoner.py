@@ -56,11 +56,7 @@ class MedReasoner:
         load_seconds: float = 0.0,
         segment_from: SegmentFrom = "both",
     ) -> None:
-        if segment_from not in get_args(SegmentFrom):
-            raise ModelUnavailableError(
-                f"segment_from={segment_from!r} is not known; accepted: {', '.join(get_args(SegmentFrom))}"
-            )
-        self._segment_from = segment_from
+        self._segment_from = _known(segment_from)
         self.id = model_id
         self.reasoner = reasoner
         self.segmenter = segmenter
@@ -203,6 +199,7 @@ def load_pair(
             "and a segmenter such as SAM 2; give both as options reasoner=FOLDER and segmenter=FOLDER"
         )
     start = perf_counter()
+    _known(segment_from)  # before anything is loaded
     options = dict(reasoner_options)
     chosen = {key: options.pop(key, None) for key in ("family", "weights_id")}
     drawn = {"faithful": True} if options.pop("faithful", False) else {}
@@ -221,6 +218,14 @@ def load_pair(
     except BaseException:
         close_part(reasoning)
         raise
+
+
+def _known(segment_from: SegmentFrom) -> SegmentFrom:
+    if segment_from not in get_args(SegmentFrom):
+        raise ModelUnavailableError(
+            f"segment_from={segment_from!r} is not known; accepted: {', '.join(get_args(SegmentFrom))}"
+        )
+    return segment_from
 
 
 def _weights_of_both(reasoner: Reasoner, segmenter: Segmenter) -> str:
