@@ -72,12 +72,12 @@ VISION = {
         "fullatt_block_indexes": [7, 15, 23, 31],
     },
     "small": {
-        "depth": 2,
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_heads": 2,
+        "depth": 4,
+        "hidden_size": 128,
+        "intermediate_size": 256,
+        "num_heads": 4,
         "out_hidden_size": 128,
-        "fullatt_block_indexes": [1],
+        "fullatt_block_indexes": [3],
     },
 }
 """Full: the published configuration of Qwen2.5-VL-7B."""
