@@ -61,6 +61,8 @@ class ExportName(StrEnum):
     nrrd = "nrrd"
     dicom_seg = "dicom-seg"
     rtstruct = "rtstruct"
+    report = "report"
+    overlay = "overlay"
 
 
 class ComponentsName(StrEnum):

@@ -8,6 +8,7 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_medreason import cli, io
 from napari_medreason.io import proof
@@ -68,6 +69,29 @@ def test_one_mask_goes_through_every_form_and_comes_back(medreason, liver, tmp_p
     np.testing.assert_array_equal(found.voxels > 0, labels > 0)
     np.testing.assert_allclose(found.affine, study.affine, atol=1e-3)
     assert io.read(tmp_path / "c.seg.nrrd").label_names == {1: "liver"}
+
+
+def test_a_report_and_a_picture_of_the_mask(medreason, liver, tmp_path):
+    mask, labels = liver
+    for form, name in (("report", "a.json"), ("overlay", "a.png")):
+        code, printed, _ = medreason(
+            "export", mask, tmp_path / name, "--to", form, "--image", ct_folder(), "--names", "4 liver"
+        )
+        assert code == 0
+        assert printed.rstrip().endswith("read back: identical.")
+    report = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    (entry,) = report["labels"]
+    study = io.read(ct_folder())
+    assert (entry["label"], entry["name"], entry["snomed"]) == (4, "liver", "10200004")
+    assert entry["voxels"] == int((labels > 0).sum())
+    assert entry["volume_ml"] == pytest.approx(entry["voxels"] * np.prod(study.spacing_kji) / 1000)
+    assert entry["center_lps"][0] < 0  # the liver is on the patient's right
+    assert report["image"]["orientation"] == "LPS"
+    fullest = int((labels > 0).sum(axis=(1, 2)).argmax())
+    assert f"axial slice {fullest}" in printed
+    with Image.open(tmp_path / "a.png") as picture:
+        red, _, blue = np.asarray(picture.convert("RGB")).astype(int).reshape(-1, 3).T
+    assert (red - blue > 100).sum() > 500  # the outline of the mask
 
 
 def test_what_is_refused_leaves_no_file(medreason, liver, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from itertools import permutations, product
 from pathlib import Path
@@ -240,6 +241,55 @@ def test_frames_of_a_4d_study(tmp_path):
     assert io.read(path).voxels.shape == (3, 4, 5, 6)
     with pytest.raises(ExportError, match="2 frames"):
         viewer.layers.save(str(tmp_path / "m.dcm"), selected=True, plugin=PLUGIN)
+
+
+def test_the_file_type_chosen_in_the_dialog_gives_the_suffix(ct, tmp_path):
+    from npe2 import PluginManager
+
+    viewer = ViewerModel()
+    viewer.add_layer(ct)
+    viewer.layers.selection.active = ct
+    viewer._new_labels()
+    viewer.layers[-1].data[20, 100:110, 90:99] = 1
+    wanted = {"nifti": ".nii.gz", "nrrd": ".seg.nrrd", "dicom_seg": ".seg.dcm", "rtstruct": ".rtstruct.dcm"}
+    wanted |= {"report": ".json", "picture": ".overlay.png"}
+    for writer in PluginManager.instance().iter_compatible_writers(["labels"]):
+        if not writer.command.startswith(PLUGIN):
+            continue
+        suffix = wanted.pop(writer.command.removeprefix(f"{PLUGIN}.write_"))
+        found = viewer.layers.save(str(tmp_path / "mask"), selected=True, _writer=writer)
+        assert found == [str(tmp_path / f"mask{suffix}")]
+    assert not wanted
+
+
+def test_the_report_of_an_answer_tells_question_and_answer(ct, tmp_path):
+    study = layers.study_of(ct)
+    note = {
+        "study": study,
+        "question": "Where is the liver?",
+        "answer": "It is seen.",
+        "provenance": {"model": "embedded", "window": (1, 2)},
+        "mask": {"segmenter": "embedded", "corrected": False},
+        "label_names": {1: "liver"},
+    }
+    mask = Labels(
+        np.zeros(ct.data.shape, np.uint8),
+        scale=ct.scale,
+        translate=ct.translate,
+        metadata={"medreason": note},
+    )
+    mask.data[3, 5:9, 5:9] = 1
+    drawing = drawing_of([mask], for_dicom=True)
+    assert (drawing.drawn_by.kind, drawing.drawn_by.name) == ("AUTOMATIC", "embedded")
+    export_mask(tmp_path / "a.json", drawing, "report")
+    report = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert report["answer"]["question"] == "Where is the liver?"
+    assert report["answer"]["provenance"]["window"] == [1, 2]
+    assert report["labels"][0]["name"] == "liver"
+    assert "study" not in report["answer"]
+    export_mask(tmp_path / "a.dcm", drawing, "dicom-seg")
+    segment = highdicom.seg.segread(tmp_path / "a.dcm").SegmentSequence[0]
+    assert (segment.SegmentAlgorithmType, segment.SegmentAlgorithmName) == ("AUTOMATIC", "embedded")
 
 
 def test_an_image_is_saved_with_its_true_place(tmp_path):

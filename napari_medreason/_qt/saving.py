@@ -37,6 +37,16 @@ def write_rtstruct(path: str, layer_data: Sequence[LayerData]) -> list[str]:
     return _write_masks(path, layer_data, "rtstruct")
 
 
+def write_report(path: str, layer_data: Sequence[LayerData]) -> list[str]:
+    """Labels layers as a JSON report, with the answer that they belong to."""
+    return _write_masks(path, layer_data, "report")
+
+
+def write_picture(path: str, layer_data: Sequence[LayerData]) -> list[str]:
+    """Labels layers as a PNG picture of the slice that shows most of them."""
+    return _write_masks(path, layer_data, "overlay")
+
+
 def write_image(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
     """One image layer as NIfTI or NRRD."""
     suffixes = tuple(suffix for one in IMAGE_FORMATS for suffix in one.suffixes)

@@ -20,6 +20,7 @@ from napari_medreason.io.dicom_planes import Planes, planes_of
 from napari_medreason.io.dicom_seg_write import DrawnBy, write_seg
 from napari_medreason.io.dicom_source import NO_DICOM, DicomSource, dicom_source
 from napari_medreason.io.label_codes import LabelCode, label_codes
+from napari_medreason.io.mask_report import mask_report, write_picture, write_report
 from napari_medreason.io.proof import (
     Receipt,
     label_content,
@@ -38,18 +39,25 @@ UNKNOWN = "Its orientation is unknown, so the file does not state one."
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """One line of the table. suffixes: the first is the default. needs_dicom: refers to DICOM images."""
+    """One line of the table.
+
+    suffixes: the first is the default. needs_dicom: refers to DICOM images. needs_voxels: shows the image,
+    which is read again where only its grid is known.
+    """
 
     id: str
     title: str
     suffixes: tuple[str, ...]
     needs_dicom: bool = False
+    needs_voxels: bool = False
 
     def disabled(self, image: Volume, place: Path | None) -> str:
         """Why this format can't be written for masks on an image, "" when it can.
 
         place: the file or folder that the image was read from.
         """
+        if self.needs_voxels and place is None and _has_no_voxels(image):
+            return NO_PLACE
         if not self.needs_dicom:
             return ""
         if not image.series_uid or image.modality == dicom_seg.MODALITY:
@@ -64,8 +72,12 @@ MASK_FORMATS = (
     ExportFormat("nrrd", "NRRD segmentation, as in 3D Slicer", (".seg.nrrd", ".nrrd")),
     ExportFormat("dicom-seg", "DICOM segmentation (SEG)", (".seg.dcm", ".dcm"), needs_dicom=True),
     ExportFormat("rtstruct", "DICOM structure set (RTSTRUCT)", (".rtstruct.dcm", ".dcm"), needs_dicom=True),
+    ExportFormat("report", "JSON report", (".json",)),
+    ExportFormat("overlay", "PNG picture of the fullest slice", (".overlay.png", ".png"), needs_voxels=True),
 )
 """What masks can be written as, in the order that choosers show."""
+_FRAMES = ("nifti", "nrrd")
+"""Forms that hold labels on several frames."""
 IMAGE_FORMATS = (
     ExportFormat("nifti-image", "NIfTI image", (".nii.gz", ".nii")),
     ExportFormat("nrrd-image", "NRRD image", (".nrrd",)),
@@ -78,7 +90,7 @@ class Drawing:
 
     labels: (k, j, i) on the grid of the image, 0 is background; files of voxels also take frames in front.
     names: of labels. place: the file or folder that the image was read from. frame: 0-based, of a 4D image.
-    drawn_by: for DICOM.
+    drawn_by: for DICOM. about: what the JSON report says of an answer.
     """
 
     labels: NDArray[Any]
@@ -87,6 +99,7 @@ class Drawing:
     place: Path | None = None
     frame: int | None = None
     drawn_by: DrawnBy | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def mask_format(form: str) -> ExportFormat:
@@ -107,13 +120,15 @@ def export_mask(path: Path, drawing: Drawing, form: str) -> Receipt:
     if not has_suffix(path, one.suffixes):
         raise ExportError(f"{path.name} is no name for {one.title}; use {' or '.join(one.suffixes)}")
     labels = _smallest(checked_labels(drawing.labels))
-    if labels.shape[-3:] != drawing.image.shape_kji or labels.ndim > (3 if one.needs_dicom else 4):
+    if labels.shape[-3:] != drawing.image.shape_kji or labels.ndim > (4 if form in _FRAMES else 3):
         raise LabelMapError(
             f"the mask has shape {labels.shape}, its image {drawing.image.shape_kji}; they must agree"
         )
     if reason := one.disabled(drawing.image, drawing.place):
         raise ExportError(reason)
     drawing = replace(drawing, labels=labels)
+    if form in ("report", "overlay"):
+        return _report_export(path, drawing, form)
     return _dicom_export(path, drawing, form) if one.needs_dicom else _voxel_export(path, drawing)
 
 
@@ -203,6 +218,27 @@ def _voxel_export(path: Path, drawing: Drawing) -> Receipt:
     write(path, meant)
     notes = () if image.orientation_known else (UNKNOWN,)
     return Receipt(path.name, label_content(drawing.labels), volume_differences(path, meant), notes)
+
+
+def _has_no_voxels(image: Volume) -> bool:
+    """Whether a volume is a grid alone: one value, repeated without memory of its own."""
+    return image.voxels.size > 1 and not any(image.voxels.strides)
+
+
+def _report_export(path: Path, drawing: Drawing, form: str) -> Receipt:
+    labels, image = drawing.labels, drawing.image
+    if form == "report":
+        report = mask_report(labels, image, drawing.names, drawing.about)
+        return Receipt(path.name, label_content(labels), write_report(path, report))
+    if not labels.any():
+        raise ExportError("no label is drawn in the mask; there is nothing to export")
+    if _has_no_voxels(image) and drawing.place is not None:
+        image = read(drawing.place, series=image.series_uid or None)
+    if image.shape_kji != labels.shape:
+        raise ExportError("the study has changed since it was opened; open it again")
+    still = image if image.voxels.ndim == 3 else image.frame(drawing.frame or 0)
+    index, differences = write_picture(path, labels, still)
+    return Receipt(path.name, f"axial slice {index}", differences)
 
 
 def _dicom_export(path: Path, drawing: Drawing, form: str) -> Receipt:

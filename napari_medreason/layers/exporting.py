@@ -6,6 +6,7 @@ other programs copy metadata, and napari's own new Labels layers have none.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -108,7 +109,13 @@ def _one_drawing(mask: LayerLike, *, for_dicom: bool) -> Drawing:
                 f"layer “{mask.name}” is drawn on {len(drawn)} frames; DICOM objects hold one: clear the rest"
             )
     return Drawing(
-        stored, _grid(found.opened), _names(mask, labels), found.opened.place, frame, _drawn_by(mask)
+        stored,
+        _grid(found.opened),
+        _names(mask, labels),
+        found.opened.place,
+        frame,
+        _drawn_by(mask),
+        _about(mask),
     )
 
 
@@ -227,6 +234,18 @@ def _drawn_by(mask: LayerLike) -> DrawnBy | None:
     if not isinstance(drawn, Mapping) or not drawn.get("segmenter"):
         return None
     return DrawnBy("SEMIAUTOMATIC" if drawn.get("corrected") else "AUTOMATIC", str(drawn["segmenter"]))
+
+
+def _about(mask: LayerLike) -> dict[str, Any]:
+    """What the note of an answer's layer says, as plain JSON values; nothing for other layers."""
+    note = mask.metadata.get(METADATA_KEY)
+    if not isinstance(note, Mapping) or "answer" not in note:
+        return {}
+    kept = {
+        key: note[key] for key in ("question", "answer", "reasoning", "provenance", "mask") if key in note
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(kept, default=str))
+    return plain
 
 
 def _merged(parts: Sequence[Drawing]) -> Drawing:
