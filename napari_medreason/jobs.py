@@ -28,6 +28,7 @@ from napari_medreason.core.run_folder import (
     RESULT,
     STOP,
     RunEvent,
+    keep_paths_from,
     read_events,
 )
 from napari_medreason.errors import RunError
@@ -72,11 +73,12 @@ def new_run_folder(name: str) -> Path:
     raise RunError("no name for a new run folder is free; give the run another name")
 
 
-def start(config_text: str, folder: Path) -> int:
+def start(config_text: str, folder: Path, *, base: Path | None = None) -> int:
     """Start or resume a run in a process of its own; gives the process id.
 
-    config_text: TOML; it is checked here, so that a mistake is told at once. RunError when it is wrong, when
-    the run is working already, or when the folder holds another run.
+    config_text: TOML; it is checked here, so that a mistake is told at once. base: folder that its relative
+    paths start from, kept for later sittings. RunError when it is wrong, when the run is working already,
+    or when the folder holds another run.
     """
     parse_config(config_text, CONFIG)
     if folder.exists() and process_of(folder) is not None:
@@ -88,6 +90,8 @@ def start(config_text: str, folder: Path) -> int:
     with replace_file(kept) as temporary:
         temporary.write_text(config_text, encoding="utf-8")
     (folder / STOP).unlink(missing_ok=True)
+    if base is not None:
+        keep_paths_from(folder, base)
     command = [sys.executable, "-m", "napari_medreason_training", "run", str(kept), "--folder", str(folder)]
     _reap()
     with (folder / LOG).open("ab") as log:

@@ -13,7 +13,7 @@ from napari_medreason.errors import MedReasonError
 from .data.command import add_commands as add_dataset_commands
 from .data.command import run as run_dataset_command
 from .run_command import add_commands as add_run_commands
-from .run_command import run_command
+from .run_command import prove_command, run_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -154,6 +154,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "compare": _compare,
     "curves": _curves,
     "run": run_command,
+    "prove": prove_command,
 }
 
 

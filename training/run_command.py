@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from napari_medreason.core.run_config import RecipeName, run_config
-from napari_medreason.core.run_folder import EndReason
+from napari_medreason.core.run_folder import EndReason, keep_paths_from, paths_from
 from napari_medreason.errors import MedReasonError, RunError
+from napari_medreason.io import replace_file
 
 from .runs import RunWriter, note
 
@@ -27,30 +29,69 @@ RUNNERS: dict[RecipeName, str] = {
 """Module and function of each recipe; imported when it is run, since each brings other libraries."""
 
 
+Proof = Callable[[int, Path | None, Path], dict[str, Any]]
+"""Shows on a small scale that learning is real: seed, folder of real images (or None), folder to work in."""
+
+PROOFS: dict[str, str] = {
+    "embedded-tune": "prove_embedded_tune:prove",
+    "grpo": "prove_grpo:prove",
+    "prs-med": "prove_joint:prove_prs_med",
+    "medisee": "prove_joint:prove_medisee",
+    "ablations": "prove_joint:prove_ablations",
+}
+"""Module and function of each proof."""
+
+
 def add_commands(commands: Any) -> None:
-    """Add `run` to the sub-commands of a parser."""
+    """Add `run` and `prove` to the sub-commands of a parser."""
     run = commands.add_parser("run", help="train as a configuration says, or go on where it stopped")
     run.add_argument("config", type=Path, help="TOML file; docs/fine-tuning.md explains it")
     run.add_argument(
         "--folder", type=Path, required=True, help="folder of the run; it is resumed if it exists"
     )
+    run.add_argument(
+        "--base",
+        type=Path,
+        help="folder that relative paths start from, else the file's own",
+    )
+    prove = commands.add_parser("prove", help="show on a small scale that a recipe learns; JSON and a table")
+    prove.add_argument("proof", choices=sorted(PROOFS))
+    prove.add_argument("--seed", type=int, default=1)
+    prove.add_argument("--data", type=Path, help="holds labelled/ and conformance/, for real images")
+    prove.add_argument("--out", type=Path, default=Path("runs"), help="folder for the runs and the figures")
+
+
+def prove_command(options: argparse.Namespace) -> None:
+    """Do one proof and write its figures to OUT/prove-NAME-SEED.json."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    figures = _function(PROOFS[options.proof])(options.seed, options.data, options.out)
+    file = options.out / f"prove-{options.proof}-{options.seed}.json"
+    with replace_file(file) as temporary:
+        temporary.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    note(f"figures: {file.name}")
 
 
 def run_command(options: argparse.Namespace) -> None:
     """Run one configuration; RunError, and an event that says why, when it can't go on."""
-    execute(options.config, options.folder)
+    execute(options.config, options.folder, base=options.base)
 
 
-def execute(config_file: Path, folder: Path) -> EndReason:
-    """Train as the file says into the folder; gives why the run ended."""
+def execute(config_file: Path, folder: Path, *, base: Path | None = None) -> EndReason:
+    """Train as the file says into the folder; gives why the run ended.
+
+    base: where relative paths start. By default the folder of the file; when that is the run's own copy,
+    the folder that the run was begun from.
+    """
     try:
         text = config_file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{config_file.name} can't be read as text ({error}); check its path") from error
     config = parsed(text, config_file.name)
     writer = RunWriter(folder, config, text)
+    start = base or paths_from(folder, config_file)
+    keep_paths_from(folder, start)
     try:
-        reason = runner(config.recipe)(writer, config_file.absolute().parent)
+        reason = runner(config.recipe)(writer, start)
     except MedReasonError as error:
         writer.end(writer.last_step, "failed", {}, str(error))
         raise
@@ -70,12 +111,16 @@ def parsed(text: str, name: str) -> Any:
 
 def runner(recipe: RecipeName) -> Runner:
     """The function that runs a recipe; RunError when a library that it needs is not installed."""
-    module, _, name = RUNNERS[recipe].partition(":")
+    found: Runner = _function(RUNNERS[recipe])
+    return found
+
+
+def _function(where: str) -> Any:
+    module, _, name = where.partition(":")
     try:
-        found: Runner = getattr(import_module(f"{__package__}.{module}"), name)
+        return getattr(import_module(f"{__package__}.{module}"), name)
     except ImportError as error:
         raise RunError(
-            f"the recipe {recipe} needs a package that is not installed ({error.name}); install "
+            f"{module.replace('_', ' ')} needs a package that is not installed ({error.name}); install "
             "napari-medreason[train]"
         ) from error
-    return found

@@ -17,6 +17,7 @@ from napari_medreason.core.run_check import DataCheck, check_data, plane_of, usa
 from napari_medreason.core.run_config import RunConfig
 from napari_medreason.core.volume import Volume, default_window
 from napari_medreason.errors import MedReasonError, RunError
+from napari_medreason.io.records import read_records
 
 from .runs import data_sha256
 
@@ -62,7 +63,7 @@ def run_records(config: RunConfig, base: Path) -> RunRecords:
     """
     records: list[Record] = []
     for name in config.records:
-        records += io.read_records(base / name)
+        records += read_records(base / name)
     check = check_data(records)
     if check.faults:
         raise RunError(check.faults[0])
@@ -107,8 +108,8 @@ def _labelled(volume: Volume, records: Sequence[Record]) -> LabelledPlane:
     plane = cut(volume, image.axis, image.index, default_window(volume))
     if plane.grid.shape != image.shape:
         raise RunError(
-            f"{Path(image.path).name} has planes of {plane.grid.shape} pixels, its records say {image.shape}; "
-            "build the records again from the image as it is now"
+            f"{Path(image.path).name} has planes of {plane.grid.shape} pixels, its records say "
+            f"{image.shape}; build the records again from the image as it is now"
         )
     unique = {record.region: record for record in records}
     regions = tuple(Region(r.structure, r.side, r.mask, r) for r in unique.values())

@@ -14,6 +14,12 @@ UNBALANCED = 20
 """A structure with so many times fewer slices than the most frequent one is learnt poorly."""
 
 
+_USES: dict[Split, str] = {
+    "validation": "to choose the best state by",
+    "test": "to compare before and after on",
+}
+
+
 @dataclass(frozen=True)
 class SplitCount:
     """What one split holds. slices: different planes; regions: different masks on them."""
@@ -89,8 +95,8 @@ def _count(records: Sequence[Record]) -> SplitCount:
 def _faults(used: Sequence[Record], train: Sequence[Record]) -> Iterable[str]:
     for patient, splits in sorted(leaking_patients(used).items()):
         yield (
-            f"patient {patient} is in {' and in '.join(splits)}; put all records of a patient into one split, "
-            "or the figures will be too good"
+            f"patient {patient} is in {' and in '.join(splits)}; put all records of a patient into one "
+            "split, or the figures will be too good"
         )
     if not train:
         yield 'there is no record to learn from; give records with the split "train"'

@@ -1,6 +1,6 @@
 """What lies in a run folder, for the process that writes it and for the viewer that reads it.
 
-    config.toml  environment.json  process.json  events.jsonl  stderr.log  stop
+    config.toml  environment.json  process.json  place.json  events.jsonl  stderr.log  stop
     checkpoints/last  checkpoints/best  samples/step-000100/  adapter/  result.json
 
 Events are JSON lines: {"event", "step", "seconds", "values": {name: number}, "words"}. The last line may be
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-CONFIG, ENVIRONMENT, PROCESS = "config.toml", "environment.json", "process.json"
+CONFIG, ENVIRONMENT, PROCESS, PLACE = "config.toml", "environment.json", "process.json", "place.json"
 EVENTS, LOG, STOP, RESULT = "events.jsonl", "stderr.log", "stop", "result.json"
 LAST, BEST, SAMPLES, ADAPTER = "checkpoints/last", "checkpoints/best", "samples", "adapter"
 
@@ -72,3 +72,22 @@ def _event(line: str) -> RunEvent | None:
 def sample_folder(run: Path, step: int) -> Path:
     """Where the samples of an evaluation lie."""
     return run / SAMPLES / f"step-{step:06d}"
+
+
+def keep_paths_from(run: Path, base: Path) -> None:
+    """Note where the configuration's relative paths start, so that the run can be resumed from anywhere.
+
+    The one absolute path in a run folder; an adapter that is exported holds none.
+    """
+    (run / PLACE).write_text(json.dumps({"paths_from": str(base.absolute())}) + "\n", encoding="utf-8")
+
+
+def paths_from(run: Path, config_file: Path) -> Path:
+    """Where relative paths of a configuration start: as noted for the run's own copy, else its folder."""
+    folder = config_file.absolute().parent
+    if folder != run.absolute():
+        return folder
+    try:
+        return Path(json.loads((run / PLACE).read_text(encoding="utf-8"))["paths_from"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder

@@ -12,10 +12,12 @@ RewardName = Literal["soft", "hard", "base", "base_as_released"]
 class EmbeddedRecipe:
     """Fine-tuning of the embedded model.
 
+    steps: optimiser steps that the learning rate is planned for; budget.steps takes its place if it is set.
     replay: share of every batch that comes from the shipped generator, so that nothing known is forgotten.
     strength: of the random changes to the user's own slices, 0 to 1.
     """
 
+    steps: int = 300
     learning_rate: float = 2e-4
     batch: int = 4
     replay: float = 0.5

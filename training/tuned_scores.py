@@ -1,0 +1,84 @@
+"""How a network that is being tuned does: on corrected slices, and on what it knew before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_medreason.models.embedded import inputs
+from napari_medreason.models.embedded.averaging import network_maps
+from napari_medreason.models.embedded.experts import Expert
+from napari_medreason.models.embedded.network import GroundingNetwork
+
+from .batches import Batch
+from .loop import Sample
+from .tuned_slices import Slice
+from .validation import Tally, add_to_tally, predicted
+
+SAMPLES = 8
+
+
+@torch.no_grad()
+def slice_scores(
+    network: GroundingNetwork, slices: Sequence[Slice], expert: Expert, structures: Sequence[str]
+) -> tuple[float, tuple[Sample, ...]]:
+    """Mean Dice over the regions of the slices, in the network's pixels, and some answers as pictures."""
+    dice: list[float] = []
+    samples = []
+    for number, one in enumerate(slices):
+        best = _seen(network, one, expert)
+        own = {structures[k]: _dice(best == 1 + k, one.labels == 1 + k) for k in _regions(one)}
+        dice += own.values()
+        if number < SAMPLES:
+            words = {"structures": {name: round(value, 3) for name, value in own.items()}}
+            samples.append(Sample(f"slice-{number:02d}", words, {"answer": _picture(one, best)}))
+    return float(np.mean(dice)) if dice else 0.0, tuple(samples)
+
+
+def _seen(network: GroundingNetwork, one: Slice, expert: Expert) -> Tensor:
+    """(h, w) 0 or 1 + index of the structure that is seen."""
+    channels = inputs.scale(one.image[None], expert.modality)
+    maps = network_maps(
+        network, channels, torch.tensor([one.plane]), expert.pixel_mm, symmetric=expert.symmetric
+    )
+    return torch.cat([torch.zeros_like(maps.logits[:, :1]), maps.logits], 1).argmax(1)[0]
+
+
+def _regions(one: Slice) -> list[int]:
+    present = torch.unique(one.labels)
+    return [int(value) - 1 for value in present if value > 0]
+
+
+def _dice(guess: Tensor, truth: Tensor) -> float:
+    total = int(guess.sum() + truth.sum())
+    return 2 * int((guess & truth).sum()) / total if total else 1.0
+
+
+def _picture(one: Slice, best: Tensor) -> NDArray[np.uint8]:
+    """(rows, columns, 3): the slice with the correction in green and the answer in red, both in yellow."""
+    image = one.image.numpy()
+    low, high = np.percentile(image, [0.5, 99.5])
+    grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1) * 255
+    rgb = np.repeat(grey[..., None], 3, -1)
+    corrected = one.labels.numpy() > 0
+    asked = torch.tensor([1 + k for k in _regions(one)])
+    answered = torch.isin(best, asked).numpy()
+    rgb[corrected, 1] = 0.5 * rgb[corrected, 1] + 127
+    rgb[answered, 0] = 0.5 * rgb[answered, 0] + 127
+    return np.asarray(rgb, dtype=np.uint8)
+
+
+@torch.no_grad()
+def kept_dice(network: GroundingNetwork, batches: Sequence[Batch], expert: Expert) -> float:
+    """Mean Dice over the structures that the expert knew, on batches with all their labels."""
+    count = len(expert.structures)
+    size = len(network.config.structures)
+    tally = Tally(*(torch.zeros(size) for _ in range(3)))
+    for batch in batches:
+        _, logits, _ = predicted(network, batch, expert.pixel_mm, symmetric=expert.symmetric)
+        add_to_tally(tally, logits, batch)
+    return float(tally.dice[:count].nanmean())
