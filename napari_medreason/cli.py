@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_medreason.cli_models import models_app
+from napari_medreason.cli_training import train
 from napari_medreason.errors import MedReasonError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(models_app, name="models")
+app.command()(train)
 dataset_app = typer.Typer(
     help="Data sets of questions and answers from images with masks.", no_args_is_help=True
 )
