@@ -9,13 +9,14 @@ from typing import Annotated
 
 import typer
 
+from napari_medreason.core.run_folder import CONFIG, LAST
 from napari_medreason.errors import RunError
 
 
 def train(
     arguments: Annotated[
         list[str],
-        typer.Argument(help="TOML file (docs/fine-tuning.md explains it), after a recipe or alone."),
+        typer.Argument(help="TOML file, after a recipe or alone; see docs/fine-tuning.md."),
     ],
     folder: Annotated[Path | None, typer.Option(help="Folder of the run; a new one by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run of this file.")] = False,
@@ -64,13 +65,13 @@ def _place(config_file: Path, text: str, folder: Path | None, *, resume: bool) -
 
     own = Path(config_file).absolute().parent
     if resume:
-        if folder is not None or (own / jobs.CONFIG) == config_file.absolute():
+        if folder is not None or (own / CONFIG) == config_file.absolute():
             return folder or own
         for run in jobs.list_runs():
-            if (run.folder / jobs.CONFIG).read_text(encoding="utf-8") == text:
+            if (run.folder / CONFIG).read_text(encoding="utf-8") == text:
                 return run.folder
         raise RunError(f"no run of {config_file.name} was found; start it without --resume, or name --folder")
-    if folder is not None and (folder / jobs.LAST).exists():
+    if folder is not None and (folder / LAST).exists():
         raise RunError(f"{folder.name} holds a run; add --resume to go on with it, or name a new folder")
     name = jobs.parse_config(text, config_file.name).name or config_file.stem
     return folder or jobs.new_run_folder(name)
