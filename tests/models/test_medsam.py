@@ -199,3 +199,23 @@ def test_a_checkpoint_that_does_not_fit_is_named(reference, tmp_path, change, co
     torch.save(weights, tmp_path / "medsam_odd.pth")
     with pytest.raises(WeightsError, match=complaint):
         SamSegmenter(tmp_path / "medsam_odd.pth", device="cpu")
+
+
+def test_weights_in_a_folder_that_can_not_be_written_are_read_as_they_are(
+    reference, checkpoint, plane, tmp_path, monkeypatch
+):
+    def full(tensors, file, metadata):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("napari_medreason.models.checkpoints.save_file", full)
+    copy = tmp_path / "medsam_copy.pth"
+    torch.save(reference.state_dict(), copy)
+    segmenter = SamSegmenter(copy, device="cpu")
+    assert segmenter.segment(segmenter.embed(plane), box=(30, 40, 170, 200)).logits.shape == (1, SIZE, SIZE)
+    assert [file.name for file in tmp_path.iterdir()] == ["medsam_copy.pth"]
+
+
+def test_looking_what_a_file_holds_writes_nothing(tmp_path):
+    torch.save({"model.layers.0.weight": torch.ones(2)}, tmp_path / "text.bin")
+    assert model_type_of(tmp_path) == "unknown"
+    assert [file.name for file in tmp_path.iterdir()] == ["text.bin"]

@@ -116,7 +116,10 @@ def _files(place: Path) -> list[Path]:
 
 
 def _family(file: Path) -> str:
-    names = list(released_tensors(file))
+    from napari_medreason.models.checkpoints import read_tensors, sections_of
+
+    section = "model" if "model" in sections_of(file) else None
+    names = list(read_tensors(file, section=section))  # mapped, and not converted: it may be another model's
     for beginning, family in _FAMILIES:
         if any(name.startswith(beginning) for name in names):
             return family
