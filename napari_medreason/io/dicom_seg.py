@@ -19,6 +19,7 @@ from napari_medreason.core.geometry import Affine
 from napari_medreason.core.volume import Volume
 from napari_medreason.errors import LabelMapError, UnreadableImageError
 from napari_medreason.io.base import Format, ReadOptions, first_bytes
+from napari_medreason.io.dicom_bit_frames import DEFLATED_FRAMES, bit_frames, is_packed_bits
 from napari_medreason.io.dicom_planes import SAME_PLACE, Planes
 from napari_medreason.io.dicom_seg_grid import seg_affine
 from napari_medreason.io.dicom_values import DAMAGED, FrameAttributes, first_item
@@ -74,6 +75,7 @@ class SegFile:
     slice_distance: float | None
     referenced_series: tuple[str, ...]
     limit: float
+    packed_bits: bool = False
 
     def masks(self) -> Iterator[tuple[SegFrame, NDArray[np.integer[Any]]]]:
         """Each frame with its (rows, columns) values: 0 and 1, or segment numbers in a label map."""
@@ -85,6 +87,8 @@ class SegFile:
 
     def _stored(self) -> Iterable[NDArray[Any]]:
         """Stored values of each frame, (rows, columns)."""
+        if self.packed_bits:
+            return bit_frames(self.path, self.shape, len(self.frames))
         if self.shape[0] * self.shape[1] % 8:
             # Frames of single bits then begin within a byte, where pydicom can't take them one by one.
             whole = pixel_array(self.path, raw=True).reshape(-1, *self.shape)
@@ -207,7 +211,7 @@ def _pixel_bytes(header: Dataset) -> int:
     pydicom fills up one-bit frames that are cut short, and says nothing.
     """
     syntax = header.file_meta.TransferSyntaxUID
-    if syntax.is_encapsulated or syntax.is_deflated:
+    if syntax == DEFLATED_FRAMES or syntax.is_encapsulated or syntax.is_deflated:
         return 0
     values = int(header.get("NumberOfFrames", 1)) * int(header.Rows) * int(header.Columns)
     return (8 if syntax.is_implicit_VR else 12) + -(-values * int(header.BitsAllocated) // 8)
@@ -242,6 +246,7 @@ def _seg_file(path: Path, header: Dataset) -> SegFile:
             str(item.get("SeriesInstanceUID", "")) for item in header.get("ReferencedSeriesSequence", ())
         ),
         limit=_FRACTION * float(header.get("MaximumFractionalValue", 1)) if fractional else 1,
+        packed_bits=is_packed_bits(str(header.file_meta.TransferSyntaxUID), int(header.BitsAllocated)),
     )
 
 

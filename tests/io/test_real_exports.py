@@ -78,6 +78,24 @@ def test_every_format_holds_what_was_drawn(drawing, tmp_path):
     assert [item.SegmentLabel for item in segmentation.SegmentSequence] == ["liver", "left kidney"]
 
 
+def test_one_segmentation_in_every_transfer_syntax_is_the_same(real_data):
+    folder = real_data / "conformance"
+    files = {path.name: path for path in folder.rglob("liver*.dcm")}
+    if "liver.dcm" not in files:
+        pytest.skip("the segmentations are not among the test data")
+    for name in ("liver", "liver_nonbyte_aligned"):
+        volumes = [
+            io.read(files[f"{name}{syntax}.dcm"])
+            for syntax in ("", "_expb", "_deflate", "_rle", "_j2k")
+            if f"{name}{syntax}.dcm" in files
+        ]
+        assert len(volumes) >= 4
+        for volume in volumes:
+            assert int((volume.voxels > 0).sum()) == 107098
+            np.testing.assert_array_equal(volume.voxels, volumes[0].voxels)
+            np.testing.assert_allclose(volume.affine, volumes[0].affine, atol=1e-3)
+
+
 def test_an_archive_is_as_good_as_its_folder(real_data, tmp_path):
     archive = real_data / "conformance" / "dicom2nifti" / "generic_anatomical_001.zip"
     image = io.read(archive)
