@@ -114,8 +114,8 @@ class DetectorReasoner:
         inputs = self._processor(images=picture, text=f"{words}.", return_tensors="pt").to(self._device)
         with torch.inference_mode(), enough_memory(self.id):
             output = self._model(**inputs)
-        scores = output.logits[0].sigmoid().max(dim=-1).values.double().cpu().numpy()
-        x, y, width, height = output.pred_boxes[0].double().cpu().numpy().T * self._square_size
+        scores = output.logits[0].sigmoid().max(dim=-1).values.cpu().double().numpy()
+        x, y, width, height = output.pred_boxes[0].cpu().double().numpy().T * self._square_size
         corners = np.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], axis=1)
         order = np.argsort(-scores, kind="stable")
         boxes = [_clipped(frame.box_to_plane(tuple(corners[number])), plane) for number in order]
