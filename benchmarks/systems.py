@@ -99,7 +99,9 @@ def main() -> None:
             sentences += [*found["ours"]["notes"], *ratios(precision, found["ours"], found["plain"], options)]
     device = torch.cuda.get_device_name() if options.full_size else "CPU"
     print(f"{size} networks, {options.tokens} tokens for each answer, {device}")
-    print("" if options.full_size else "times are seconds of the processor, on one thread\n")
+    print(
+        "" if options.full_size else "times are seconds of the processor, of the one thread that computes\n"
+    )
     print_table(
         (
             "who",

@@ -23,8 +23,8 @@ from napari_medreason.core.question import Question
 from napari_medreason.core.volume import Volume, Window
 from napari_medreason.models.fit import Host, loading_for
 
-clock = time.perf_counter if torch.cuda.is_available() else time.process_time
-"""Without a GPU seconds of the processor are counted, so that other programs do not disturb."""
+clock = time.perf_counter if torch.cuda.is_available() else time.thread_time
+"""Without a GPU the main thread's seconds of the processor count, so that other programs do not disturb."""
 QUESTIONS = ("Where is the organ that filters the blood?", "Which organ lies above it on the same side?")
 SIZE = 840
 
@@ -81,7 +81,7 @@ class Peak:
             self._thread.start()
 
     def _sample(self) -> None:
-        while not self._ended.wait(0.02):
+        while not self._ended.wait(0.1):
             self.most = max(self.most, psutil.Process().memory_info().rss)
 
     def value(self) -> int:
