@@ -145,6 +145,19 @@ def test_a_folder_that_changed_meanwhile_is_no_source(tmp_path):
     assert not list(tmp_path.glob("*.dcm"))
 
 
+def test_a_series_that_was_opened_twice_is_found_where_it_still_is(ct, tmp_path):
+    copied = tmp_path / "copy"
+    shutil.copytree(ct_folder(), copied)
+    (entry,) = napari_hooks.read_layers(str(copied))
+    later = Layer.create(*entry)
+    mask = Labels(np.zeros(ct.data.shape, np.uint8), scale=ct.scale, translate=ct.translate, name="spleen")
+    mask.data[3, 5:9, 5:9] = 1
+    assert drawing_of([mask], for_dicom=True).place == copied
+    shutil.rmtree(copied)
+    assert drawing_of([mask], for_dicom=True).place == Path(ct_folder())
+    assert layers.study_of(later).series_uid == layers.study_of(ct).series_uid
+
+
 def oblique() -> Volume:
     affine = affine_of((0, 1, 2), (1, 1, 1), 5, 30)
     return Volume(np.arange(120, dtype=np.int16).reshape(4, 5, 6), affine, "MR", "brain")

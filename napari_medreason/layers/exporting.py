@@ -126,7 +126,7 @@ def _found(layer: LayerLike, *, for_dicom: bool) -> _Found | None:
     claimed = note.get("study") if isinstance(note, Mapping) else None
     for one in fitting:
         if isinstance(claimed, StudyRef) and one.opened.study == claimed:
-            return one
+            return _with_files(one, fitting)
     if not fitting:
         if tuple(layer.axis_labels)[-3:] == AXIS_LABELS:
             raise ExportError(
@@ -145,7 +145,13 @@ def _found(layer: LayerLike, *, for_dicom: bool) -> _Found | None:
             f"layer “{layer.name}” fits {len(same)} studies, and which it was drawn on can't be told; name "
             "the layer like its image, or close the other studies"
         )
-    return fitting[0]
+    return _with_files(fitting[0], fitting)
+
+
+def _with_files(chosen: _Found, fitting: Sequence[_Found]) -> _Found:
+    """The same study where its files still are, if it was opened from several places."""
+    same = [chosen, *(one for one in fitting if one.source == chosen.source)]
+    return next((one for one in same if one.opened.place is not None and one.opened.place.exists()), chosen)
 
 
 def _fitting(layer: LayerLike) -> list[_Found]:
