@@ -47,7 +47,7 @@ def read(folder):
     return np.stack([file.pixel_array for file in files])
 """,
     "napari built in": """
-import numpy as np, pydicom
+import numpy as np
 from napari_builtins.io import napari_get_reader
 from pathlib import Path
 def read(folder):
