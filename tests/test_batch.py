@@ -147,6 +147,27 @@ def test_faults_are_listed_and_the_rest_is_answered(studies, tmp_path):
     assert "5 without an answer" in in_words(done)
 
 
+def test_images_of_one_name_in_two_places_keep_their_own_answers(studies, tmp_path):
+    for place, bright in (("p1", slice(0, 1)), ("p2", slice(2, 3))):
+        voxels = np.zeros((4, 8, 9), np.float32)
+        voxels[bright, 2:6, 2:5] = 100
+        (studies / place).mkdir()
+        io.write(studies / place / "ct.nii.gz", Volume(voxels, np.diag([1.0, 1.0, 3.0, 1.0]), "MR"))
+    asked = [
+        {"image": str(studies / place / "ct.nii.gz"), "question": "Where?", "slice": "all"}
+        for place in ("p1", "p2")
+    ]
+    out = tmp_path / "out"
+    assert run(read_rows(table(studies, *asked)), out).answered == 8
+    rows = read_rows(table(studies, asked[1]))
+    results = open_results(out, model="model", options={}, restart=False)
+    assert results.has_all(rows[0])
+    assert [line["plane"]["index"] for line in lines(out) if line["status"] == "found"] == [0, 2]
+    kept = {line["key"]: line["status"] for line in lines(out)}
+    assert [kept[f"{rows[0].key}-{index:04d}"] for index in range(4)] == ["absent"] * 2 + ["found", "absent"]
+    assert str(tmp_path) not in (out / "results.jsonl").read_text(encoding="utf-8")
+
+
 def test_a_stopped_batch_goes_on_and_asks_nothing_twice(studies, tmp_path):
     out, rows = tmp_path / "out", rows_of_folder(studies, ["Where?", "What?"], slices="all")
     first = Model(stop_after=5)

@@ -28,7 +28,8 @@ class Row:
     """One question about one or more slices of a study.
 
     number: of the row, from 1. name: the image as it is told, without the folders above. slices: see
-    `slice_numbers`. id: the user's own word for this row, "" for none.
+    `slice_numbers`. id: the user's own word for this row, "" for none. place: an image's absolute path where
+    a table gives one, for no more than to tell apart images of one name; "" otherwise.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Row:
     series: str | None = None
     window: str | None = None
     id: str = ""
+    place: str = ""
 
     @property
     def key(self) -> str:
@@ -54,6 +56,7 @@ class Row:
             self.series,
             self.window,
             self.id,
+            *([self.place] if self.place else []),
         )
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
@@ -216,7 +219,8 @@ def _checked_row(number: int, texts: dict[str, str], folder: Path) -> Row:
     if "window" in texts:
         parse_window(texts["window"])
     image = folder / texts["image"]
-    name = image.name if Path(texts["image"]).is_absolute() else texts["image"].replace("\\", "/")
+    absolute = Path(texts["image"]).is_absolute()
+    name = image.name if absolute else texts["image"].replace("\\", "/")
     return Row(
         number,
         image,
@@ -228,4 +232,5 @@ def _checked_row(number: int, texts: dict[str, str], folder: Path) -> Row:
         texts.get("series"),
         texts.get("window"),
         texts.get("id", ""),
+        image.as_posix() if absolute else "",
     )
