@@ -38,6 +38,8 @@ SQUARE_SIZE = 800
 _MODEL_TYPE = "grounding-dino"
 BOX_THRESHOLD = 0.25
 """Boxes with a lower score are not taken for the object; the library's own default."""
+_HALF = "the side was chosen by which half of the image the box lies in"
+_UNCHECKED = "this plane does not show left and right, so the side that was asked is not checked"
 
 
 @dataclass(frozen=True)
@@ -124,26 +126,32 @@ class DetectorReasoner:
 
 def _reasoning(plane: Plane, named: Named, found: _Found, threshold: float) -> Reasoning:
     kept = (found.scores >= threshold) & (_areas(found.boxes) > 0)
-    on_side = kept & _on_side(plane, named.side, found.boxes)
+    side = named.side if _shows_sides(plane) else ""
+    on_side = kept & _on_side(plane, side, found.boxes)
     best = int(np.flatnonzero(on_side)[0]) if on_side.any() else None
     subject = named.structure or named.words
     notes = [f"looked for: {named.words}", f"best score of all boxes: {found.scores.max():.2f}"]
     if named.side:
-        notes.append("the detector does not know sides: the side was chosen by where the boxes lie")
+        notes.append(f"the detector does not know sides: {_HALF if side else _UNCHECKED}")
     common: dict[str, Any] = {"text": named.text, "structure": named.structure, "templated": True}
     if best is None:
-        words = absent_answer(subject, axis=plane.grid.axis, side=named.side)
+        words = absent_answer(subject, axis=plane.grid.axis, side=side)
         return Reasoning("absent", words, notes=tuple(notes), **common)
     score = float(found.scores[best])
-    words = found_answer(subject, axis=plane.grid.axis, side=named.side, confidence=score)
+    words = found_answer(subject, axis=plane.grid.axis, side=side, confidence=score)
     x0, y0, x1, y1 = (float(edge) for edge in found.boxes[best])
     return Reasoning("found", words, box=(x0, y0, x1, y1), confidence=score, notes=tuple(notes), **common)
 
 
-def _on_side(plane: Plane, side: str, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which boxes have their middle on the patient's side, as far as the plane shows sides."""
+def _shows_sides(plane: Plane) -> bool:
+    """Whether x grows to the patient's left."""
     orientation = plane.grid.orientation
-    if not side or orientation is None or orientation[0] != "L":
+    return orientation is not None and orientation[0] == "L"
+
+
+def _on_side(plane: Plane, side: str, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which boxes have their middle in the half of the image on the patient's side; all without a side."""
+    if not side:
         return np.ones(len(boxes), bool)
     to_the_left = boxes[:, [0, 2]].mean(axis=1) > plane.grid.shape[1] / 2
     return np.asarray(to_the_left if side == "left" else ~to_the_left)

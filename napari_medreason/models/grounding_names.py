@@ -17,11 +17,14 @@ from napari_medreason.core.question_text import Understood, understand
 from napari_medreason.models.base import Cancelled, OnText
 from napari_medreason.models.fit import Precision
 from napari_medreason.models.picture import letterboxed_picture
+from napari_medreason.models.segmenters.released import model_type_of
 
 MOST_WORDS = 6
 """Of what a model wrote, no more goes to the detector."""
 SQUARE_SIZE = 840
 """Pixels of the picture that a model is shown; a multiple of every family's patches."""
+_EXACT_TYPES = ("qwen2_5_vl",)
+"""Model types that are shown the square's own pixels; the others' image processors resize it."""
 _ASK = (
     "Name the one structure in this picture that answers the question, in at most four words. "
     "Write nothing but its name.\nQuestion: "
@@ -74,13 +77,13 @@ class WrittenName:
         self._close = close
 
     def __call__(self, question: Question, *, on_text: OnText, cancelled: Cancelled) -> Named:
-        """The name that the model wrote; the side is the question's."""
+        """The name that the model wrote; the side is the question's, else the model's."""
         picture, _ = letterboxed_picture(question.plane, SQUARE_SIZE)
         text = self._write(picture, _ASK + question.text, on_text, cancelled).strip()
         asked = understand(question.text, structures().keys())
         found = _named(understand(text, structures().keys()))
         words = found.words or _few_words(text)
-        return Named(words, found.structure, found.side or _side(asked), text)
+        return Named(words, found.structure, _side(asked) or found.side, text)
 
     def close(self) -> None:
         """Give the model's memory back; a second time does nothing."""
@@ -112,7 +115,8 @@ def written_by(
     from napari_medreason.models.reasoners.generation import VisionLanguageModel, Writing
     from napari_medreason.models.reasoners.prompt_text import AskedPrompt
 
-    held = [VisionLanguageModel(folder, device=device, precision=precision)]
+    exact = model_type_of(folder) in _EXACT_TYPES
+    held = [VisionLanguageModel(folder, device=device, precision=precision, exact_pixels=exact)]
 
     def write(picture: NDArray[np.uint8], request: str, on_text: OnText, cancelled: Cancelled) -> str:
         prompt = AskedPrompt(before="", shared="", tail=request)

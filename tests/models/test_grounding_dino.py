@@ -17,6 +17,7 @@ from napari_medreason.models.grounding_names import Named, WrittenName, by_vocab
 from napari_medreason.models.picture import letterboxed_picture
 
 from .tiny_dino import tiny_dino
+from .tiny_reasoners import tiny_gemma3
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,17 @@ def test_the_side_is_chosen_by_where_the_boxes_lie(detector, plane, side):
     middle = (reasoning.box[0] + reasoning.box[2]) / 2
     assert (middle > 30) == (side == "left")
     assert any("side was chosen" in note for note in reasoning.notes)
+    assert f"{side} kidney" in reasoning.answer
+
+
+@pytest.mark.parametrize(("axis", "known"), [("axial", False), ("sagittal", True)])
+def test_a_plane_that_shows_no_sides_gives_an_answer_without_a_side(detector, axis, known):
+    volume = Volume(np.ones((40, 40, 40), np.float32), np.eye(4), modality="MR", orientation_known=known)
+    reasoning = ask(detector, "Where is the left kidney?", cut(volume, axis, 1, Window(0, 1)))
+    assert reasoning.status == "found"
+    assert "kidney" in reasoning.answer
+    assert "left" not in reasoning.answer
+    assert reasoning.notes[-1].endswith("so the side that was asked is not checked")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +125,7 @@ def test_a_question_that_names_nothing_is_unknown(detector, plane):
     [
         ("The spleen.", "spleen", "spleen", "left"),
         ("It is a <odd> bright. box\nand more words", "odd bright box", "", "left"),
-        ("the right kidney", "kidney", "kidney", "right"),
+        ("the right kidney", "kidney", "kidney", "left"),
         ("one two three four five six seven eight", "one two three four five six", "", "left"),
         ("", "", "", "left"),
     ],
@@ -131,6 +143,13 @@ def test_a_model_in_front_names_the_structure(plane, written, words, structure, 
     assert (named.words, named.structure, named.side, named.text) == (words, structure, side, written)
     assert seen[0][0] == (840, 840, 3)
     assert seen[0][1].endswith("Which organ filters blood on the patient's left?")
+
+
+def test_a_model_in_front_names_the_side_where_the_question_does_not(plane):
+    named = WrittenName(lambda *_: "the right kidney")(
+        Question("What is this?", plane), on_text=silent, cancelled=never
+    )
+    assert (named.structure, named.side) == ("kidney", "right")
 
 
 def test_what_a_model_in_front_wrote_is_the_reasoning(folder, plane):
@@ -155,9 +174,22 @@ def test_with_a_segmenter_it_answers_as_any_other_model(folder, sam2_folder, pla
     assert any(note.startswith("proposed box") for note in answer.provenance.notes)
 
 
-def test_a_vision_language_model_can_stand_in_front(folder, sam2_folder, qwen_folder, plane):
+@pytest.fixture(scope="module")
+def gemma3_folder(tmp_path_factory):
+    target = tmp_path_factory.mktemp("models") / "tiny-gemma3"
+    for part in tiny_gemma3():
+        part.save_pretrained(target)
+    return target
+
+
+@pytest.mark.parametrize("text_model", ["qwen_folder", "gemma3_folder"])
+def test_a_vision_language_model_can_stand_in_front(folder, sam2_folder, text_model, plane, request):
     model = load_grounding_dino(
-        detector=folder, segmenter=sam2_folder, text_model=qwen_folder, device="cpu", threshold=0.0
+        detector=folder,
+        segmenter=sam2_folder,
+        text_model=request.getfixturevalue(text_model),
+        device="cpu",
+        threshold=0.0,
     )
     answer = model.ask(Question("Where is the liver?", plane), on_text=silent, cancelled=never)
     assert answer.status in ("found", "absent", "unknown")

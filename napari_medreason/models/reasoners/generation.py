@@ -77,7 +77,7 @@ class VisionLanguageModel:
         *,
         device: str | None = None,
         precision: Precision | None = None,
-        exact_pixels: bool = True,
+        exact_pixels: bool,
     ) -> None:
         self._name = folder.name
         self._picture_options = {"do_resize": False} if exact_pixels else {}
