@@ -123,24 +123,41 @@ def _check_any_checkpoint(entry: Weights, folder: Path) -> None:
 
 
 def _check_prs_med(entry: Weights, folder: Path) -> None:
-    newest_epoch(entry, folder)
-
-
-def newest_epoch(entry: Weights, folder: Path) -> Path:
-    """The folder of PRS-Med's last epoch (`llm_seg_N`), or the given one if it is such a folder itself."""
-    found = [file.parent for file in (*folder.glob("mask_decoder.pth"), *folder.glob("*/mask_decoder.pth"))]
-    whole = [
-        epoch
-        for epoch in found
-        if (epoch / "lora_adapter").is_dir() and (epoch / "image_encoder.pth").is_file()
-    ]
-    if not whole:
+    if epoch_lacks(newest_epoch(folder)):
         raise WeightsError(
-            f"{folder.name} holds no epoch of {entry.title}: a folder with lora_adapter, image_encoder.pth "
-            "and mask_decoder.pth is needed, such as llm_seg_20"
+            f"{folder.name} holds no whole epoch of {entry.title}: a folder with lora_adapter, "
+            "image_encoder.pth and mask_decoder.pth is needed, such as llm_seg_20"
         )
-    return max(whole, key=lambda epoch: (int("0" + "".join(filter(str.isdigit, epoch.name))), epoch.name))
 
+
+def newest_epoch(folder: Path) -> Path:
+    """The folder of PRS-Med's last whole epoch (`llm_seg_N`), or the given one if it is an epoch itself.
+
+    Where none is whole, the last one, so that it can be said what it lacks.
+    """
+    lacking = {one: len(epoch_lacks(one)) for one in (folder, *folder.iterdir())}
+    whole = [one for one, count in lacking.items() if count == 0]
+    begun = [one for one, count in lacking.items() if count < len(_EPOCH_FILES)]
+    found = whole or begun or [folder]
+    return folder if folder in found else max(found, key=_epoch_order)
+
+
+def epoch_lacks(epoch: Path) -> tuple[str, ...]:
+    """The files that an epoch of PRS-Med needs and that are not in this folder."""
+    return tuple(names[0] for names in _EPOCH_FILES if not any((epoch / name).is_file() for name in names))
+
+
+def _epoch_order(epoch: Path) -> tuple[int, str]:
+    return int("0" + "".join(filter(str.isdigit, epoch.name))), epoch.name
+
+
+_EPOCH_FILES = (
+    ("lora_adapter/adapter_model.safetensors", "lora_adapter/adapter_model.bin"),
+    ("lora_adapter/adapter_config.json",),
+    ("image_encoder.pth",),
+    ("mask_decoder.pth",),
+)
+"""Of one epoch of PRS-Med; one of each line is needed."""
 
 _CHECKS: dict[Loader, Callable[[Weights, Path], None]] = {
     "llava": _check_any_checkpoint,

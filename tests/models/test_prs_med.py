@@ -24,6 +24,7 @@ from napari_medreason.models.prs_med.pictures import encoder_input
 from napari_medreason.models.prs_med.positions import position_check
 from napari_medreason.models.prs_med.prompts import (
     RELEASED,
+    WITH_ANSWER,
     AnswerStream,
     prompts_for,
     tidy,
@@ -286,6 +287,20 @@ def test_the_last_of_several_epochs_is_taken(copied):
     assert find_folder(copied).name == "llm_seg_3"
     with pytest.raises(WeightsError, match="is no PRS-Med folder"):
         find_folder(copied.parent / "notes")
+
+
+def test_what_a_question_says_is_not_taken_for_a_place_in_the_prompt():
+    prompt = WITH_ANSWER.for_mask("Is {answer} or {question} seen?", "In the left lung.")
+    assert "Is {answer} or {question} seen?" in prompt
+    assert prompt.endswith("In the left lung.")
+
+
+@pytest.mark.parametrize("name", ["llm_seg_13", "epoch_13"])
+def test_an_epoch_that_is_not_whole_is_not_taken_for_the_last(copied, name):
+    shutil.copytree(copied, copied.parent / name)
+    assert find_folder(copied.parent).name == name
+    (copied.parent / name / "lora_adapter" / "adapter_config.json").unlink()
+    assert find_folder(copied.parent).name == "llm_seg_3"
 
 
 def test_the_tokenizer_may_be_beside_the_adapter_or_be_that_of_the_base(copied):

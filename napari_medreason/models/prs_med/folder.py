@@ -10,7 +10,6 @@ Imported only inside functions, since it needs torch.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,8 @@ from torch import Tensor
 from napari_medreason.errors import WeightsError
 from napari_medreason.models.checkpoints import Tensors, read_tensors, renamed
 from napari_medreason.models.medisee.checkpoint import merge_lora
+from napari_medreason.models.store_files import epoch_lacks, newest_epoch
 
-_EPOCH = re.compile(r"llm_seg_(\d+)")
 _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _TOKENIZER_FILES = ("tokenizer.model", "tokenizer.json")
 _PART = "lora_adapter"
@@ -58,7 +57,7 @@ class PrsMedFolder:
 
 
 def find_folder(place: Path) -> PrsMedFolder:
-    """The files of a released folder, or of the last epoch in a folder of epochs.
+    """The files of a released folder, or of the last whole epoch in a folder of epochs.
 
     WeightsError names a file that is missing.
     """
@@ -66,29 +65,20 @@ def find_folder(place: Path) -> PrsMedFolder:
         raise WeightsError(
             f"{place.name or place!s} is not a folder; give the folder llm_seg_N of the PRS-Med weights"
         )
-    folder = _last_epoch(place)
-    adapters = [folder / _PART / name for name in _ADAPTER_FILES]
-    files = (
-        next((file for file in adapters if file.is_file()), adapters[0]),
-        folder / _PART / "adapter_config.json",
-        folder / "image_encoder.pth",
-        folder / "mask_decoder.pth",
-    )
-    lacking = [str(file.relative_to(folder)) for file in files if not file.is_file()]
-    if lacking:
+    folder = newest_epoch(place)
+    if lacking := epoch_lacks(folder):
         raise WeightsError(
             f"{folder.name} is no PRS-Med folder: it lacks {', '.join(lacking)}; give the folder llm_seg_N "
             "of the PRS-Med weights"
         )
+    adapters = [folder / _PART / name for name in _ADAPTER_FILES]
+    files = (
+        next(file for file in adapters if file.is_file()),
+        folder / _PART / "adapter_config.json",
+        folder / "image_encoder.pth",
+        folder / "mask_decoder.pth",
+    )
     return PrsMedFolder(folder.name, *files, _tokenizer_folder(folder))
-
-
-def _last_epoch(place: Path) -> Path:
-    """The folder itself when it has parts of a model, else the epoch with the highest number in it."""
-    if (place / _PART).is_dir():
-        return place
-    epochs = [(int(match[1]), path) for path in place.iterdir() if (match := _EPOCH.fullmatch(path.name))]
-    return max(epochs, default=(0, place))[1]
 
 
 def _tokenizer_folder(folder: Path) -> Path | None:

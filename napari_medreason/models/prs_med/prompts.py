@@ -30,7 +30,9 @@ class Prompts:
 
     def for_mask(self, question: str, answer: str = "") -> str:
         """What the mask is made from."""
-        return self.mask.replace(_QUESTION, question).replace(_ANSWER, answer)
+        filled = {_QUESTION: question, _ANSWER: answer}
+        # In one pass, so that nothing is put into what the question itself says.
+        return re.sub("|".join(map(re.escape, filled)), lambda place: filled[place[0]], self.mask)
 
 
 _DOCTOR = f"{IMAGE_WORD}\n{USER} As a doctor, and you are seeing the image, {_QUESTION}\n"
