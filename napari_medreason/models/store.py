@@ -155,11 +155,11 @@ def remove(weights_id: str) -> int:
     """Delete what was downloaded of these weights, never a user's own folder; gives the bytes freed."""
     entry = weights(weights_id)
     with alone(entry):
-        freed = _bytes_here(weights_id)
+        before = _bytes_here(weights_id)
         forget_record(weights_id)
         forget_record(f"{weights_id}.part")
         shutil.rmtree(weights_root() / weights_id, ignore_errors=True)
-    return freed
+        return before - _bytes_here(weights_id)
 
 
 def own_place(entry: Weights) -> Path | None:
@@ -200,7 +200,15 @@ def gigabytes(count: int) -> str:
 
 def _bytes_here(weights_id: str) -> int:
     place = weights_root() / weights_id
-    return sum(file.stat().st_size for file in place.rglob("*") if file.is_file()) if place.is_dir() else 0
+    return sum(map(_size_of, place.rglob("*"))) if place.is_dir() else 0
+
+
+def _size_of(file: Path) -> int:
+    """Bytes of a file; 0 for a folder, and for a file that a running download has just moved."""
+    try:
+        return file.stat().st_size if file.is_file() else 0
+    except FileNotFoundError:
+        return 0
 
 
 def _check_sizes(entry: Weights, record: Record) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import struct
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from napari_medreason.models.catalogue import WeightFile, Weights
 
 from .fake_hub import REVISION, Hub, start
 
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 LINGSHU, MEDSAM2 = "lingshu-medical-mllm/Lingshu-7B", "wanglab/MedSAM2"
 
 
@@ -394,12 +396,17 @@ def test_one_file_weights_take_the_file_or_a_folder_that_holds_it(tmp_path):
 
 
 def test_the_last_epoch_of_prs_med_is_asked_for(tmp_path):
-    with pytest.raises(WeightsError, match="holds no epoch of PRS-Med"):
+    def begin(epoch, *files):
+        (tmp_path / epoch / "lora_adapter").mkdir(parents=True)
+        for file in files:
+            (tmp_path / epoch / file).write_bytes(b"x")
+
+    files = ("image_encoder.pth", "mask_decoder.pth", *map("lora_adapter/{}".format, ADAPTER))
+    begin("llm_seg_20", *files[:2])
+    with pytest.raises(WeightsError, match="holds no whole epoch of PRS-Med"):
         store.use_folder("prs-med", tmp_path)
     for epoch in ("llm_seg_2", "llm_seg_16"):
-        (tmp_path / epoch / "lora_adapter").mkdir(parents=True)
-        for name in ("mask_decoder.pth", "image_encoder.pth"):
-            (tmp_path / epoch / name).write_bytes(b"x")
+        begin(epoch, *files)
     assert store.use_folder("prs-med", tmp_path) == tmp_path
 
 
@@ -410,6 +417,31 @@ def test_removing_leaves_own_folders_alone(hub, own_folder):
     assert store.status("medsam2").state == "missing"
     store.remove("lingshu-7b")
     assert store.status("lingshu-7b").state == "own"
+
+
+def test_a_file_that_a_download_moves_meanwhile_is_no_fault(hub, monkeypatch):
+    pull("medsam2")
+    was_file = Path.is_file
+
+    def moved_after_the_look(file):
+        there = was_file(file)
+        if there and file.suffix == ".pt":
+            file.unlink()
+        return there
+
+    monkeypatch.setattr(Path, "is_file", moved_after_the_look)
+    assert store.status("medsam2").bytes_here == 0
+
+
+def test_what_could_not_be_deleted_is_not_told_as_freed(hub, monkeypatch):
+    pull("medsam2")
+    monkeypatch.setattr(store.shutil, "rmtree", quiet_failure)
+    assert store.remove("medsam2") == 0
+
+
+def quiet_failure(place, ignore_errors):
+    """As on a system that lets no open file go."""
+    assert ignore_errors
 
 
 def test_unknown_weights_list_the_known_ones():
