@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import torch
 from transformers import (
-    BitsAndBytesConfig,
     CLIPVisionConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -22,7 +21,7 @@ from transformers import (
 
 from napari_medreason.errors import WeightsError
 from napari_medreason.models.checkpoints import Tensors, load_strictly, read_tensors, renamed
-from napari_medreason.models.loading import Placement, with_step_down
+from napari_medreason.models.loading import Placement, quantisation_settings, with_step_down
 
 Tower = Literal["stock", "checkpoint"]
 """Which CLIP weights see the image: those of a CLIP folder, or those that a checkpoint brings along."""
@@ -36,6 +35,13 @@ _RULES = (
     (r"^model\.mm_projector\.2\.", "model.multi_modal_projector.linear_2."),
     (r"^model\.(layers|embed_tokens|norm)\.", r"model.language_model.\1."),
 )
+_TOWER_RULES = (
+    (
+        r"^(vision_model\.)?(?=(embeddings|encoder|pre_layrnorm|post_layernorm)\.)",
+        f"{TOWER_PREFIX}vision_model.",
+    ),
+)
+"""A tower that transformers 5 saved by itself has no `vision_model.` before its names."""
 _WORD_ROWS = ("model.embed_tokens.weight", "lm_head.weight")
 _NOT_QUANTISED = ["lm_head", "model.vision_tower", "model.multi_modal_projector"]
 _SHARDS = ("model*.safetensors", "pytorch_model*.bin")
@@ -121,7 +127,7 @@ def read_tower_config(folder: Path) -> CLIPVisionConfig:
 
 def read_tower(files: tuple[Path, ...], name: str) -> Tensors:
     """The vision tower of CLIP by LLaVA's names; CLIP's text half is left out."""
-    seen = renamed(_read_all(files), [(r"^vision_model\.", f"{TOWER_PREFIX}vision_model.")], dropped=_BUFFERS)
+    seen = renamed(_read_all(files), _TOWER_RULES, dropped=_BUFFERS)
     tower = {key: tensor for key, tensor in seen.items() if key.startswith(TOWER_PREFIX)}
     if not tower:
         raise WeightsError(
@@ -208,26 +214,13 @@ def _placed(tensors: Tensors, config: LlavaConfig, placement: Placement) -> Any:
     if placement.device.type != "cpu" or placement.quantisation:
         options["device_map"] = {"": placement.device}
     if placement.quantisation:
-        options["quantization_config"] = _quantisation(placement)
+        options["quantization_config"] = quantisation_settings(placement, _NOT_QUANTISED)
     model = LlavaForConditionalGeneration.from_pretrained(
         None, config=config, state_dict=dict(tensors), local_files_only=True, **options
     )
     model.generation_config.bos_token_id, model.generation_config.eos_token_id = 1, 2
     model.generation_config.pad_token_id = 0
     return model.eval()  # type: ignore[no-untyped-call]
-
-
-def _quantisation(placement: Placement) -> Any:
-    settings: Any = BitsAndBytesConfig
-    if placement.quantisation == "int8":
-        return settings(load_in_8bit=True, llm_int8_skip_modules=_NOT_QUANTISED)
-    return settings(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_compute_dtype=placement.dtype,
-        bnb_4bit_use_double_quant=True,
-        llm_int8_skip_modules=_NOT_QUANTISED,
-    )
 
 
 def _read_all(files: tuple[Path, ...]) -> Tensors:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from transformers import StoppingCriteriaList
 
 from napari_medreason.core.recent import Recent
-from napari_medreason.errors import CancelledError, WeightsError
+from napari_medreason.errors import CancelledError, NotEnoughMemoryError, WeightsError
 from napari_medreason.models.base import Cancelled, OnText
 from napari_medreason.models.fit import Precision
 from napari_medreason.models.llava_layout import LlavaWeights, Tower, build_llava, read_llava
@@ -259,8 +259,13 @@ class LlavaMed:
     @contextmanager
     def _at_work(self, cancelled: Cancelled) -> Iterator[None]:
         """No gradients, a clear fault when memory runs out, and a cancel heard between the layers."""
-        with torch.inference_mode(), enough_memory(self.name), self._watch.listening(cancelled):
-            yield
+        try:
+            with torch.inference_mode(), enough_memory(self.name), self._watch.listening(cancelled):
+                yield
+        except NotEnoughMemoryError:
+            self.forget_images()
+            give_memory_back()
+            raise
 
 
 def instruction(text: str) -> str:

@@ -31,6 +31,7 @@ __all__ = [
     "placed",
     "placement_for",
     "plan_folders",
+    "quantisation_settings",
     "with_step_down",
 ]
 
@@ -93,7 +94,7 @@ def _try(load: Callable[[Placement], Loaded], placement: Placement) -> Loaded | 
     """What `load` gives, or None when memory ran out; then all that it had taken is given back."""
     try:
         return load(placement)
-    except (RuntimeError, MemoryError, WeightsError) as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
     give_memory_back()  # after the block: the exception held the frames, and they held the weights
@@ -126,23 +127,26 @@ def _load(auto_class: Any, folder: Path, placement: Placement) -> Any:
 
 def _quantised(auto_class: Any, folder: Path, placement: Placement) -> dict[str, Any]:
     """Settings of `from_pretrained` for smaller text layers; none for a network without text layers."""
-    from transformers import BitsAndBytesConfig
-
-    make: Callable[..., Any] = BitsAndBytesConfig
     skipped = kept_modules(auto_class, folder)
     if skipped is None:
         return {}
+    return {"quantization_config": quantisation_settings(placement, skipped)}
+
+
+def quantisation_settings(placement: Placement, kept: list[str]) -> Any:
+    """Settings for the 8-bit or 4-bit layers of a placement; the modules named in `kept` keep 16 bits."""
+    from transformers import BitsAndBytesConfig
+
+    make: Callable[..., Any] = BitsAndBytesConfig
     if placement.quantisation == "int8":
-        settings = make(load_in_8bit=True, llm_int8_skip_modules=skipped)
-    else:
-        settings = make(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_compute_dtype=placement.dtype,
-            bnb_4bit_use_double_quant=True,
-            llm_int8_skip_modules=skipped,
-        )
-    return {"quantization_config": settings}
+        return make(load_in_8bit=True, llm_int8_skip_modules=kept)
+    return make(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=placement.dtype,
+        bnb_4bit_use_double_quant=True,
+        llm_int8_skip_modules=kept,
+    )
 
 
 def kept_modules(auto_class: Any, folder: Path) -> list[str] | None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_medreason.errors import CancelledError, WeightsError
+from napari_medreason.errors import CancelledError, NotEnoughMemoryError, WeightsError
 
 from . import tiny_llava
 
@@ -110,6 +110,21 @@ def test_a_second_question_does_not_look_at_the_image_again(llava, picture):
     hook.remove()
 
 
+def test_a_full_gpu_lets_what_is_kept_of_images_go(llava, picture, monkeypatch):
+    import torch
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    ids, pixels = llava.token_ids(PROMPT), llava.pixels(picture)
+    llava.generate(ids, pixels, max_new_tokens=1)
+    assert list(llava._prefixes)
+    monkeypatch.setattr(llava.model, "generate", full)
+    with pytest.raises(NotEnoughMemoryError):
+        llava.generate(ids, pixels, max_new_tokens=1)
+    assert not list(llava._prefixes)
+
+
 def test_cancel_stops_between_tokens_and_the_next_question_is_unharmed(llava, picture):
     ids, pixels = llava.token_ids(PROMPT), llava.pixels(picture)
     before = llava.generate(ids, pixels, max_new_tokens=5)
@@ -133,6 +148,23 @@ def test_binary_shards_give_the_same_network(folders, tmp_path, picture):
     assert (
         other.hidden_states(ids, other.pixels(picture)) == llava.hidden_states(ids, llava.pixels(picture))
     ).all()
+
+
+def test_a_tower_is_read_with_and_without_its_prefix(folders, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    from napari_medreason.models.llava_layout import read_tower
+
+    prefix = "vision_model."
+    saved = load_file(folders[1] / "model.safetensors")
+    short = {name.removeprefix(prefix): tensor for name, tensor in saved.items() if name.startswith(prefix)}
+    save_file(short, tmp_path / "model.safetensors")
+    save_file({prefix + name: tensor for name, tensor in short.items()}, tmp_path / "old.safetensors")
+    first, second = (
+        read_tower((tmp_path / file,), "clip") for file in ("model.safetensors", "old.safetensors")
+    )
+    assert set(first) == set(second)
+    assert len(first) == len(short)
 
 
 def test_extra_tokens_get_the_next_ids_and_are_found_in_a_text(folders, picture):
