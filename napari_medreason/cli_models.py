@@ -87,7 +87,9 @@ def models_pull(
     """Download weights; goes on where an earlier start was stopped."""
     from napari_medreason.models import store
 
-    entries, _ = _parts(id_)
+    entries, info = _parts(id_)
+    if info is not None and not entries:
+        print(_nothing_to_pull(info), file=sys.stderr)
     entries = [entry for entry in entries if store.status(entry.id).state != "own"]
     for entry in entries:
         print(f"{entry.title}: {entry.consequence}", file=sys.stderr)
@@ -237,6 +239,13 @@ def _parts(id_: str) -> tuple[list[Weights], ModelInfo | None]:
             "`medreason models list --weights` show them all"
         ) from error
     return [weights(one) for one in info.weights], info
+
+
+def _nothing_to_pull(info: ModelInfo) -> str:
+    """Why a model without weights of its own is not downloaded."""
+    if info.needs_download:
+        return f"{info.title} has no weights of its own to download; give it your own model folders"
+    return f"{info.title} needs no download, it is ready"
 
 
 def _model_row(info: ModelInfo) -> dict[str, Any]:

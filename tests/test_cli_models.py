@@ -47,6 +47,12 @@ def row(printed: str, id_: str) -> dict:
     return next(one for one in rows if one["id"] == id_)
 
 
+def test_a_model_that_comes_with_the_program_needs_no_download(medreason):
+    code, printed, error = medreason("pull", "embedded")
+    assert (code, printed) == (0, "")
+    assert "needs no download" in error
+
+
 def test_weights_are_pulled_shown_verified_and_removed(medreason, hub):
     assert row(medreason("list", "--weights", "--json")[1], "medsam2")["state"] == "missing"
     code, printed, error = medreason("pull", "medsam2")

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 from napari_medreason.errors import UnknownModelError, WeightsError
+from napari_medreason.models.fit import NF4_BYTES
 
 Kind = Literal["reasoner", "segmenter", "detector", "base", "system"]
 Loader = Literal[
@@ -31,8 +32,8 @@ Loader = Literal[
 ]
 """Layout of the files, which says what can load them."""
 
-BYTES_PER_PARAMETER: Mapping[str, float] = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "4bit": 0.53}
-"""Of quantised parameters; in 4 bits there is one 16-bit scale for every 64 of them, scaled once more."""
+BYTES_PER_PARAMETER: Mapping[str, float] = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "4bit": NF4_BYTES}
+"""Of quantised parameters; the scales of 4 bits are counted (see models.fit)."""
 
 _FILE = Path(__file__).with_name("catalogue.toml")
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]*")

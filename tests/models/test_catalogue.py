@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from napari_medreason.errors import UnknownModelError, WeightsError
 from napari_medreason.models.catalogue import catalogue, is_safe_name, read_catalogue, weights
+from napari_medreason.models.fit import PartSize
 
 ENTRY = 'id = "a"\ntitle = "A"\nkind = "base"\nloader = "sam"\n'
 
@@ -46,6 +47,12 @@ def test_memory_is_computed_from_parameters_and_what_is_not_quantised():
     assert memory["int8"] < memory["bf16"]
     assert weights("medsam2").memory["4bit"] == weights("medsam2").memory["bf16"]
     assert weights("internvl3-8b").memory == {}
+
+
+def test_a_card_counts_four_bits_as_the_plan_does():
+    entry = weights("lingshu-7b")
+    part = PartSize("Lingshu", entry.parameters - entry.unquantised, entry.unquantised)
+    assert entry.memory["4bit"] == pytest.approx(part.bytes_in("4bit"), abs=2)
 
 
 def test_weights_without_a_revision_or_hashes_are_unpinned(read):
