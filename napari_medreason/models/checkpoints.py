@@ -206,17 +206,8 @@ def _checkpoint(file: Path) -> dict[Any, Any]:
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
     except UnpicklingError as error:
         raise _refused(file, error) from error
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        TypeError,
-    ) as error:
-        raise _unreadable(file, "a file that is cut off, damaged or no PyTorch checkpoint") from error
+    except _DAMAGE as error:
+        raise _unreadable(file, _DAMAGED) from error
     if not isinstance(content, dict):
         raise _unreadable(file, f"one {type(content).__name__} in place of named tensors")
     return content
