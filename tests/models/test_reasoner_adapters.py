@@ -117,6 +117,21 @@ def without_a_tensor(folder):
     save_file(tensors, folder / "adapter_model.safetensors")
 
 
+@pytest.mark.parametrize("changes", [{"peft_type": "IA3"}, {"r": 2}])
+def test_the_adapter_before_stays_when_the_next_one_is_refused(reasoner, adapter, answer, tmp_path, changes):
+    plain = answer()
+    reasoner.load_adapter(adapter)
+    tuned, sha256 = answer(), reasoner.weights_sha256
+    folder = shutil.copytree(adapter, tmp_path / "spoilt")
+    changed_settings(**changes)(folder)
+    with pytest.raises((ModelUnavailableError, WeightsError)):
+        reasoner.load_adapter(folder)
+    assert (answer().box, answer().points) == (tuned.box, tuned.points)
+    assert reasoner.weights_sha256 == sha256
+    reasoner.unload_adapter()
+    assert (answer().box, answer().points) == (plain.box, plain.points) != (tuned.box, tuned.points)
+
+
 def truncated(folder):
     file = folder / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:500])

@@ -26,8 +26,13 @@ _OLD_NAMES = (
 """Where transformers below 4.52 had the parts of its vision-language models."""
 
 
-def put_on(network: Any, folder: Path) -> tuple[Callable[[], None], str]:
+PutBack = Callable[[], None]
+
+
+def put_on(network: Any, folder: Path) -> tuple[Callable[[], PutBack], str]:
     """Put a LoRA adapter on a network, in place; gives what takes it off, and its hash.
+
+    What takes it off gives what puts it back, as long as the network is as it was without it.
 
     WeightsError when the folder holds no adapter, one for another network, or one in another shape; the
     network is then as it was.
@@ -80,8 +85,18 @@ def _fill(adapted: Any, tensors: dict[str, Any], name: str) -> None:
         ) from error
 
 
-def _take_off(adapted: Any) -> None:
+def _take_off(adapted: Any) -> PutBack:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    network = adapted.get_base_model()
+    layers = [(name, one) for name, one in network.named_modules() if isinstance(one, BaseTunerLayer)]
     adapted.unload()
+
+    def put_back() -> None:
+        for name, layer in layers:
+            network.set_submodule(name, layer)
+
+    return put_back
 
 
 def _settings(folder: Path) -> dict[str, Any]:

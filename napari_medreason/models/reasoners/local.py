@@ -89,7 +89,7 @@ class LocalReasoner:
         self.id = folder.name
         self._base_sha256 = weights_sha256(weight_files(folder))
         self.weights_sha256 = self._base_sha256
-        self._adapter: Callable[[], None] | None = None
+        self._adapter: Callable[[], Callable[[], None]] | None = None
         from napari_medreason.models.reasoners.generation import VisionLanguageModel
 
         self._model = VisionLanguageModel(
@@ -119,12 +119,20 @@ class LocalReasoner:
         return replace(reasoning, notes=(*reasoning.notes, note))
 
     def load_adapter(self, folder: Path) -> None:
-        """Put a PEFT adapter on the model, in place of one there is; WeightsError when it doesn't fit."""
+        """Put a PEFT adapter on the model, in place of one there is.
+
+        WeightsError when it doesn't fit; the one before then stays.
+        """
         from napari_medreason.models.reasoners.adapters import put_on
 
-        self.unload_adapter()
         with self._model.changing() as network:
-            self._adapter, sha256 = put_on(network, Path(folder))
+            put_back = self._adapter() if self._adapter is not None else None
+            try:
+                self._adapter, sha256 = put_on(network, Path(folder))
+            except BaseException:
+                if put_back is not None:
+                    put_back()
+                raise
         self.weights_sha256 = combined_sha256([self._base_sha256, sha256])
 
     def unload_adapter(self) -> None:
