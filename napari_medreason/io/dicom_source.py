@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +77,9 @@ def _source(path: Path, image: Volume, frame: int | None) -> DicomSource:
             "the source images do not say where they lie in the patient, which DICOM objects drawn on them "
             "must; export NIfTI or NRRD"
         )
-    planes = _planes(images)
-    if stack.info.shape_kji != image.shape_kji or not planes.same_places(planes_of(image)):
+    # Grid with grid: rounded positions, which the reader takes as even, lie off both in the same way.
+    grid = replace(image, affine=stack.grid.affine, slice_positions=stack.grid.slice_positions)
+    if stack.info.shape_kji != image.shape_kji or not planes_of(grid).same_places(planes_of(image)):
         raise ExportError(
             "the image is not on the grid of its DICOM series any more (it was resampled, or the files have "
             "changed); draw on the images as they were read, or export NIfTI or NRRD"
@@ -87,7 +88,7 @@ def _source(path: Path, image: Volume, frame: int | None) -> DicomSource:
     made_up = not headers[0].get("FrameOfReferenceUID")
     for header in headers:
         _complete(header)
-    return DicomSource(headers, _instances(images, headers), planes, made_up)
+    return DicomSource(headers, _instances(images, headers), _planes(images), made_up)
 
 
 NO_DICOM = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -180,6 +181,29 @@ def test_tilted_and_uneven_series_are_exact(study, tmp_path):
             np.testing.assert_array_equal(again.voxels, labels // 3)
     with pytest.raises(UnreadableImageError, match="not evenly spaced"):
         dicom_seg.read(tmp_path / "dicom-seg.dcm", OPTIONS)
+
+
+def test_positions_rounded_by_the_scanner_are_no_other_grid(study, tmp_path):
+    def rounded(data: Dataset, k: int) -> None:
+        complete(data)
+        data.ImagePositionPatient = [f"{float(value):.1f}" for value in data.ImagePositionPatient]
+
+    affine = np.diag([0.5, 0.5, 1.25, 1.0])
+    affine[:3, 3] = [-100, -80, 30]
+    image, folder = study(affine, change=rounded)
+    # even for the reader, though some slices lie 0.05 mm beside the grid
+    assert (image.slice_positions, image.warnings) == (None, ())
+    labels = random_labels(image.shape_kji, 3)
+    for form in ("dicom-seg", "rtstruct"):
+        receipt = export_mask(tmp_path / f"{form}.dcm", Drawing(labels, image, {}, folder), form)
+        assert receipt.identical, receipt.words
+        np.testing.assert_array_equal(load_mask(tmp_path / f"{form}.dcm", image, folder).voxels, labels // 3)
+    moved = affine.copy()
+    moved[2, 3] += 0.1
+    with pytest.raises(ExportError, match="not on the grid"):
+        export_mask(
+            tmp_path / "m.dcm", Drawing(labels, replace(image, affine=moved), {}, folder), "dicom-seg"
+        )
 
 
 def group(**groups: dict[str, object]) -> Dataset:
