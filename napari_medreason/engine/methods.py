@@ -125,14 +125,18 @@ class Methods:
         loaded, seconds = self._ready_segmenter(request, segmenter_id, plane)
         segmenter = loaded.segmenter
         started = time.perf_counter()
-        embedding = self._shelf.embedding(segmenter_id, key)
-        if embedding is None:
-            request.progress("embedding")
-            embedding = loaded.embed(plane)
-            self._shelf.keep_embedding(segmenter_id, key, embedding)
-        request.check()
-        request.progress("segmenting")
-        mask, score = _best_mask(segmenter, embedding, prompt)
+
+        def drawn() -> tuple[Any, float]:
+            embedding = self._shelf.embedding(segmenter_id, key)
+            if embedding is None:
+                request.progress("embedding")
+                embedding = loaded.embed(plane)
+                self._shelf.keep_embedding(segmenter_id, key, embedding)
+            request.check()
+            request.progress("segmenting")
+            return _best_mask(segmenter, embedding, prompt)
+
+        mask, score = self._shelf.with_room(segmenter_id, drawn, repeatable=lambda: True)
         times = Seconds(load=seconds, segment=time.perf_counter() - started)
         return segmented_to_map(Segmented(mask, score, segmenter.id, times, segmenter.weights_sha256))
 

@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_medreason.core.grounding import Seconds
 from napari_medreason.core.plane import Plane
 from napari_medreason.engine.fields import Fields
@@ -27,14 +30,19 @@ def propagate(shelf: Shelf, ready: Ready, request: Request, fields: Fields) -> o
     planes = _planes(shelf, fields.texts("planes"), seed)
     loaded, seconds = ready(request, segmenter_id, planes[seed.index])
     segmenter, started = loaded.segmenter, time.perf_counter()
-    request.progress(CARRYING)
-    masks = {}
-    steps = segmenter.propagate(planes, seed.index, seed.mask, cancelled=request.cancelled.is_set)
-    for index, mask in steps:
-        request.check()
-        masks[index] = mask
-        fraction = min(len(masks) / (len(planes) - 1), 1.0)
-        request.reply("progress", {"stage": CARRYING, "fraction": fraction})
+
+    def carried() -> dict[int, NDArray[np.bool_]]:
+        request.progress(CARRYING)
+        masks = {}
+        steps = segmenter.propagate(planes, seed.index, seed.mask, cancelled=request.cancelled.is_set)
+        for index, mask in steps:
+            request.check()
+            masks[index] = mask
+            fraction = min(len(masks) / (len(planes) - 1), 1.0)
+            request.reply("progress", {"stage": CARRYING, "fraction": fraction})
+        return masks
+
+    masks = shelf.with_room(segmenter_id, carried, repeatable=lambda: True)
     times = Seconds(load=seconds, segment=time.perf_counter() - started)
     return carried_to_map(Carried(masks, segmenter.id, times, segmenter.weights_sha256))
 

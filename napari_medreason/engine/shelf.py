@@ -73,14 +73,14 @@ class Shelf:
         """A model and the seconds that loading took now; None as options keeps it as it is, or was, loaded.
 
         told: hears the plan of what fits and what is closed for it. When loading fails, what was loaded
-        under this id before stays.
+        under this id before stays, or, where it had to be closed for this, loads again as it was.
         """
         held = self._models.get(model_id)
         if held is not None and options in (None, held.options):
             held.used = time.monotonic()
             return held.model, 0.0
         wanted = self._options.get(model_id, {}) if options is None else options
-        if held is None and model_id in self.registry.available():
+        if held is None and (model_id in self.registry.available() or "+" in model_id):
             self._models.make_room()  # before the next one is made: a GPU may not hold one more
         started = time.perf_counter()
         made = self._make(model_id, wanted, lambda: self.registry.create(model_id, **wanted), told)

@@ -2,11 +2,17 @@
 
 import gc
 
+import numpy as np
 import pytest
 
+from napari_medreason.engine.fields import Fields
+from napari_medreason.engine.methods import Methods, Request
+from napari_medreason.engine.protocol import Prompt, plane_hash, prompt_to_map
+from napari_medreason.engine.protocol_propagate import Seed, seed_to_map
 from napari_medreason.engine.shelf import Registry, Shelf
 from napari_medreason.errors import ModelUnavailableError, NotEnoughMemoryError, WeightsError
 from napari_medreason.models import fit
+from napari_medreason.models.base import ScoredMasks
 from napari_medreason.models.fit import FreeMemory, PartSize
 
 GB = fit.GIGABYTE
@@ -144,6 +150,69 @@ def test_a_model_that_runs_out_of_memory_while_it_works_gets_the_room_of_the_oth
     with pytest.raises(NotEnoughMemoryError, match="tiny needs more memory"):
         shelf.with_room("tiny", work, repeatable=lambda: False)
     assert "medisee" in gpu.taken, "words were heard already, so it was not asked again"
+
+
+class Drawing:
+    """A segmenter that finds no memory for one of its steps while another model is there."""
+
+    id, weights_sha256 = "drawing", "0" * 64
+
+    def __init__(self, gpu, step):
+        self.gpu, self.step = gpu, step
+
+    def _need(self, step):
+        if step == self.step and "medisee" in self.gpu.taken:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    def embed(self, plane):
+        self._need("embed")
+        return plane.image
+
+    def segment(self, embedding, *, box, points, labels, mask):
+        self._need("segment")
+        return ScoredMasks(embedding[None], np.array([0.5], np.float32))
+
+    def propagate(self, planes, seed_index, seed_mask, *, cancelled):
+        yield 0, seed_mask
+        self._need("propagate")
+        yield 2, seed_mask
+
+
+@pytest.mark.parametrize("step", ["embed", "segment", "propagate"])
+def test_a_segmenter_that_runs_out_of_memory_gets_the_room_of_the_others(gpu, step, plane_maker):
+    def create(name):
+        return gpu.load(name, 7 * 10**9)
+
+    shelf = Shelf(Registry(lambda: {"medisee": 0}, create, lambda: ["drawing"], lambda _: Drawing(gpu, step)))
+    planes = [plane_maker(seed) for seed in range(3)]
+    for plane in planes:
+        shelf.keep_plane(plane_hash(plane), plane)
+    keys = [plane_hash(plane) for plane in planes]
+    methods = Methods(shelf).table()
+    shelf.model("medisee")
+    request = Request(1, "", {}, lambda kind, value: None)
+    if step == "propagate":
+        asked = {"planes": keys, **seed_to_map(Seed(1, planes[1].image > 0))}
+        with Fields({"segmenter": "drawing", **asked}, "arguments") as fields:
+            assert len(methods["propagate"](request, fields)["masks"]) == 2
+    else:
+        asked = {"plane": keys[0], **prompt_to_map(Prompt(box=(1.0, 1.0, 5.0, 5.0)))}
+        with Fields({"segmenter": "drawing", **asked}, "arguments") as fields:
+            assert methods["segment"](request, fields)["score"] == 0.5
+    assert gpu.taken == {}
+
+
+def test_room_is_made_for_a_pair_named_by_its_parts_before_it_is_loaded(gpu):
+    there = []
+
+    def create(name):
+        there.append(set(gpu.taken))
+        return gpu.load(name, 0)
+
+    shelf = Shelf(Registry(lambda: {"one": 0, "two": 0}, create, list, create))
+    for name in ("one", "two", "lingshu-7b+medsam"):
+        shelf.model(name)
+    assert there[-1] == {"two"}, "two are kept, so the first one went before the third was made"
 
 
 def test_what_was_half_loaded_is_not_held_by_the_error(gpu):
