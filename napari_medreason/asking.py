@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_medreason import io, models
 from napari_medreason.core.grounding import Grounding
@@ -79,12 +80,23 @@ def _no_folder(folder: Path, reason: str) -> ExportError:
     )
 
 
+def _prove(file: Path, voxels: NDArray[np.uint8], like: Volume) -> None:
+    """Read the mask back; ExportError, and the file stays, when it is not what was meant."""
+    from napari_medreason.io.proof import volume_differences
+
+    meant = Volume(voxels, like.affine, orientation_known=like.orientation_known)
+    if differences := volume_differences(file, meant):
+        raise ExportError(
+            f"{file.name} was written, but read back it differs ({'; '.join(differences)}); don't use it"
+        )
+
+
 def write_answer(folder: Path, volume: Volume, plane: Plane, grounding: Grounding) -> dict[str, Any]:
     """Write mask (in the geometry of the study), overlay and JSON; return the JSON with their paths.
 
     The mask file is all zeros but the answered slice. When nothing was found there is none; that of an
     earlier answer in the folder is removed, so that it is not taken for this one's. ExportError when the
-    folder can't be used.
+    folder can't be used, or when the mask that was written is another one when it is read back.
     """
     answer_folder(folder)
     report = grounding_json(grounding, volume.affine)
@@ -92,6 +104,7 @@ def write_answer(folder: Path, volume: Volume, plane: Plane, grounding: Groundin
         voxels = np.zeros(volume.shape_kji, np.uint8)
         plane.grid.put(grounding.mask, voxels)
         io.write(folder / MASK_FILE, voxels, like=volume)
+        _prove(folder / MASK_FILE, voxels, volume)
         report["mask"] = str(folder / MASK_FILE)
     else:
         (folder / MASK_FILE).unlink(missing_ok=True)

@@ -89,7 +89,8 @@ def start(config_text: str, folder: Path, *, base: Path | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with replace_file(kept) as temporary:
         temporary.write_text(config_text, encoding="utf-8")
-    (folder / STOP).unlink(missing_ok=True)
+    for old in (STOP, RESULT):
+        (folder / old).unlink(missing_ok=True)
     if base is not None:
         keep_paths_from(folder, base)
     command = [sys.executable, "-m", "napari_medreason_training", "run", str(kept), "--folder", str(folder)]

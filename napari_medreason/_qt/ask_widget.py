@@ -125,6 +125,8 @@ class AskWidget(Docked):
             self.view.show_status(row.tip.splitlines()[0] + ".")
         elif row is not None and row.missing:
             self.view.show_status("Its weights are not here yet; “Models…” brings them.")
+        elif not self.presenter.busy:
+            self.view.show_status("")
 
     def choose_export(self, answer_id: str) -> None:
         """Let the user choose where to write an answer."""
@@ -143,7 +145,7 @@ class AskWidget(Docked):
             return
         self.exports.start(
             partial(answer_export.write, folder, answer, grounding),
-            then=lambda target: self.view.show_status(f"Wrote {target.name}."),
+            then=lambda target: self.view.show_status(f"Wrote {target.name}; read back: identical."),
             failed=notify.report,
         )
 

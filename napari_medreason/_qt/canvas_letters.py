@@ -103,14 +103,14 @@ class CanvasLetters:
 
     def _layers_changed(self, event: Any) -> None:
         if event.type in _MOVES or event.type in ("inserted", "removed"):
-            if event.type == "data":
+            if event.type in ("data", "metadata", "removed"):
                 self._known = None
-            self._refresh()
+            self._turn_and_refresh()
         if event.type == "removed":
             release(self._viewer, event.value)
 
     def _refresh(self, event: Any = None) -> None:
-        if getattr(event, "type", "") == "order":
+        if getattr(event, "type", "") in ("order", "active"):
             self._turn()
         self.sides = self._sides() if canvas_settings.letters_shown() else None
         for part in PLACES:

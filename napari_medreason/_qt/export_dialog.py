@@ -26,7 +26,7 @@ from napari_medreason.errors import MedReasonError
 from napari_medreason.io.base import has_suffix
 from napari_medreason.io.exports import IMAGE_FORMATS, MASK_FORMATS, ExportFormat, export_image, export_mask
 from napari_medreason.io.proof import Receipt
-from napari_medreason.layers.exporting import drawing_of, image_of
+from napari_medreason.layers.exporting import drawing_of, image_of, study_under
 
 Job = Callable[..., Receipt]
 _CHECKED = Qt.CheckState.Checked
@@ -44,6 +44,7 @@ class ExportDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Export")
         self._layers = list(layers)
+        self._reasons: dict[str, str] = {}
         self.list, self.forms, self.reason = QListWidget(self), QComboBox(self), QLabel(self)
         self.reason.setWordWrap(True)
         self.reason.setTextFormat(Qt.TextFormat.PlainText)
@@ -80,15 +81,16 @@ class ExportDialog(QDialog):
     def form(self) -> ExportFormat | None:
         """The chosen form, None for one that can't be written."""
         one = self.forms.currentData()
-        return one if isinstance(one, ExportFormat) and not self._disabled(one) else None
+        return one if isinstance(one, ExportFormat) and one.id not in self._reasons else None
 
     def _list_forms(self, _item: object = None) -> None:
         kept = self.forms.currentText()
         forms = self._fitting_forms()
+        self._reasons = self._reasons_for(forms)
         self.forms.clear()
         for one in forms:
             self.forms.addItem(f"{one.title} (*{one.suffixes[0]})", one)
-            if reason := self._disabled(one):
+            if reason := self._reasons.get(one.id):
                 self._disable(self.forms.count() - 1, reason)
         if (row := self.forms.findText(kept)) >= 0:
             self.forms.setCurrentIndex(row)
@@ -111,15 +113,17 @@ class ExportDialog(QDialog):
         """Napari hands plugins proxies of its layers."""
         return [getattr(layer, "__wrapped__", layer) for layer in self.chosen]
 
-    def _disabled(self, one: ExportFormat) -> str:
-        """Why a form can't be written for the ticked layers, "" when it can."""
-        if not one.needs_dicom:
-            return ""
+    def _reasons_for(self, forms: Sequence[ExportFormat]) -> dict[str, str]:
+        """Why forms can't be written for the ticked layers, by id; no voxel is read for it."""
+        fussy = [one for one in forms if one.needs_dicom]
+        if not fussy:
+            return {}
         try:
-            drawing = drawing_of(self._bare(), for_dicom=True)
+            image, place = study_under(self._bare(), for_dicom=True)
         except MedReasonError as error:
-            return str(error)
-        return one.disabled(drawing.image, drawing.place)
+            return {one.id: str(error) for one in fussy}
+        reasons = {one.id: one.disabled(image, place) for one in fussy}
+        return {form: reason for form, reason in reasons.items() if reason}
 
     def _show_reason(self, _row: int = 0) -> None:
         if not self.chosen:
@@ -127,8 +131,8 @@ class ExportDialog(QDialog):
         elif not self.forms.count():
             words = "Labels and images go to files of their own: tick Labels layers only, or one image."
         else:
-            reasons = {one.title: self._disabled(one) for one in self._fitting_forms()}
-            words = "\n".join(f"Not as {title}: {reason}." for title, reason in reasons.items() if reason)
+            told = [one for one in self._fitting_forms() if one.id in self._reasons]
+            words = "\n".join(f"Not as {one.title}: {self._reasons[one.id]}." for one in told)
         self.reason.setText(words)
         if self.save_button is not None:
             self.save_button.setEnabled(self.form is not None)

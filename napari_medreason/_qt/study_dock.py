@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.layers import Image, Labels, Layer
 from napari.viewer import Viewer
 from qtpy.QtCore import QSize, Qt
@@ -20,9 +19,10 @@ from napari_medreason._qt.window_drag import WindowDrag, show_window
 from napari_medreason.core.plane import AXES, Axis
 from napari_medreason.core.regrid import regridded
 from napari_medreason.core.volume import CT_WINDOWS, Window
-from napari_medreason.core.window_presets import preset_names, preset_window
-from napari_medreason.errors import ExportError, MedReasonError
+from napari_medreason.core.window_presets import preset_names, preset_window, sampled
+from napari_medreason.errors import ExportError
 from napari_medreason.layers import card
+from napari_medreason.layers.label_maps import computed
 
 if TYPE_CHECKING:
     from napari_medreason._qt.export_dialog import ExportDialog, Job
@@ -42,6 +42,8 @@ class StudyWidget(Docked):
         self.view = StudyView(self)
         self.letters = canvas_letters.attach(napari_viewer, self)
         self._work = Background(self)
+        self._exports = Background()
+        """Never cancelled: a file that was begun is finished, and its proof is told, whatever closes."""
         self.drag = WindowDrag(napari_viewer, lambda: self.image)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -156,7 +158,7 @@ class StudyWidget(Docked):
         study = layers.study_wherever(image)
         notes, data = card.reading_notes(study, image.metadata), image.data
         if notes is not None:
-            self.view.show_busy("Resampling …")
+            self.view.show_busy("Resampling …", can_cancel=True)
             self._work.start(
                 lambda progress, cancelled: _resampled(data, study, notes),
                 then=self._add_resampled,
@@ -187,16 +189,20 @@ class StudyWidget(Docked):
         return dialog
 
     def _export(self, job: Job) -> None:
-        self.view.show_busy("Writing and reading back …")
-        self._work.start(job, then=self._show_receipt, failed=self._fail)
+        self.view.show_busy("Writing and reading back …", can_cancel=False)
+        self._exports.start(job, then=self._show_receipt, failed=self._fail)
 
     def _show_receipt(self, receipt: Receipt) -> None:
-        self.view.show_idle(receipt.words)
+        if not self._closed:
+            self.view.show_idle(receipt.words)
         if not receipt.identical:
             notify.report(ExportError(receipt.words))
+        elif self._closed:
+            notify.inform(receipt.words)
 
     def _fail(self, error: Exception) -> None:
-        self.view.show_idle()
+        if not self._closed:
+            self.view.show_idle()
         notify.report(error)
 
     def _cancel(self) -> None:
@@ -204,11 +210,18 @@ class StudyWidget(Docked):
         self.view.show_idle("Cancelled; nothing was changed.")
 
     def _choose_preset(self, name: str) -> None:
-        if self.image is not None:
-            try:
-                show_window(self.image, preset_window(name, np.asarray(self.image.data)))
-            except MedReasonError as error:
-                notify.report(error)
+        image = self.image
+        if image is None:
+            return
+        if name in CT_WINDOWS:  # looks at no voxel: a lazily opened study stays so
+            show_window(image, CT_WINDOWS[name])
+            return
+        data = image.data
+        self._work.start(
+            lambda progress, cancelled: preset_window(name, sampled(computed(data))),
+            then=lambda window: show_window(image, window),
+            failed=self._fail,
+        )
 
     def _edit_window(self, centre: float, width: float) -> None:
         if self.image is not None:

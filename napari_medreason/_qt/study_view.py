@@ -206,11 +206,13 @@ class StudyView(QWidget):
         self.regrid_button.setVisible(bool(regrid))
         self.regrid_button.setToolTip(regrid)
 
-    def show_busy(self, words: str) -> None:
-        """Show that work is going on."""
+    def show_busy(self, words: str, *, can_cancel: bool) -> None:
+        """Show that work is going on; while it can't be cancelled, nothing else is started either."""
         self.progress.setRange(0, 0)
         self.progress.show()
-        self.cancel_button.show()
+        self.cancel_button.setVisible(can_cancel)
+        for button in (self.export_button, self.regrid_button):
+            button.setEnabled(False)
         self.show_words(words)
 
     def show_progress(self, done: int, total: int) -> None:
@@ -222,6 +224,8 @@ class StudyView(QWidget):
         """Show that nothing goes on; words: how the last work ended."""
         self.progress.hide()
         self.cancel_button.hide()
+        for button in (self.export_button, self.regrid_button):
+            button.setEnabled(self.preset_choice.isEnabled())
         self.show_words(words)
 
     def show_words(self, words: str) -> None:

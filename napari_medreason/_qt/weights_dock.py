@@ -49,6 +49,8 @@ class WeightsWidget(Docked):
         self._request = self._engine.weights(on_result=self._listed, on_error=self._failed)
 
     def _listed(self, rows: tuple[WeightsSummary, ...]) -> None:
+        if self._closed:
+            return
         self._request = None
         self.view.show_idle()
         self.view.model.set_weights(rows)
@@ -110,27 +112,35 @@ class WeightsWidget(Docked):
         self._show(one, f"{one.title} is taken from {where}.")
 
     def _show(self, one: WeightsSummary, words: str) -> None:
+        if self._closed:
+            return
         self._request = None
         self.view.show_idle(words)
         self.view.model.update(one)
         self.view.show_details(self.view.weights)
 
     def _verified(self, verified: Verified) -> None:
+        if self._closed:
+            return
         self._request = None
         what = "as the known hashes say" if verified.known else "read; their hashes are recorded now"
         files = counted(verified.files, "file", "files")
         self.view.show_idle(f"{files}, {gigabytes(verified.bytes)}: {what}.")
 
     def _failed(self, error: Exception) -> None:
+        if self._closed:
+            return
         self._request = None
         cancelled = isinstance(error, CancelledError)
         self.view.show_idle("Cancelled; what came so far is kept." if cancelled else "")
         if not cancelled:
             notify.report(error)
-        if cancelled and not self._closed:
+        if cancelled:
             self._request = self._engine.weights(on_result=self._refreshed, on_error=self._failed)
 
     def _refreshed(self, rows: tuple[WeightsSummary, ...]) -> None:
+        if self._closed:
+            return
         self._request = None
         self.view.model.set_weights(rows)
         self.view.show_details(self.view.weights)

@@ -26,8 +26,11 @@ _TITLES: dict[CautionKind, tuple[str, str]] = {
     "spacing": ("Sizes in mm", "Pixel size and slice distance are given."),
     "anisotropy": ("Anisotropy", "Voxels are about as long as they are wide."),
     "values": ("Grey values", "Values are used as the file means them."),
+    "modality": ("Modality", "CT, MR or another kind, as the file says or as nothing speaks against."),
+    "other": ("Anything else", "Nothing else was found."),
 }
 """By kind, in the order of the list: title, and what is said when nothing is doubtful."""
+_SINGLE = "There is one slice only."
 _NEEDS_SLICES = ("order", "gaps", "duplicates", "mixed")
 """Checks that compare single images, which only series of them have."""
 
@@ -54,7 +57,8 @@ def _check(kind: CautionKind, volume: Volume, doubts: list[str]) -> Check:
         return Check(kind, title, "doubtful", " ".join(dict.fromkeys(doubts)))
     if kind in _NEEDS_SLICES and not volume.slices_checked:
         return Check(kind, title, "untold", _UNTOLD)
-    return Check(kind, title, "fine", fine)
+    single = kind in ("order", "gaps") and volume.shape_kji[0] == 1
+    return Check(kind, title, "fine", _SINGLE if single else fine)
 
 
 def _from_grid(volume: Volume) -> list[Caution]:

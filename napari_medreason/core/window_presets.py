@@ -39,6 +39,13 @@ def preset_window(name: str, values: NDArray[np.generic]) -> Window:
     return Window(low, high if high > low else low + 1.0)
 
 
+def sampled(values: NDArray[np.generic], wanted: int = _SAMPLE) -> NDArray[np.generic]:
+    """About `wanted` values at regular steps along every axis, as a view: nothing is copied."""
+    step = max(1, int((values.size / wanted) ** (1 / max(values.ndim, 1))))
+    view: NDArray[np.generic] = values[(slice(None, None, step),) * values.ndim]
+    return view
+
+
 def dragged(window: Window, right: float, up: float, *, pixels: float = 300.0) -> Window:
     """A window after a drag of the mouse over the canvas.
 

@@ -624,7 +624,8 @@ def test_an_answer_is_exported_as_it_is_painted_now(dock, qtbot, volume, tmp_pat
     painted = np.asarray(mask.data)[index] > 0
     dock.export(answer.id, tmp_path)
     folder = tmp_path / "answer-1-liver"
-    qtbot.waitUntil(lambda: dock.view.status.text() == "Wrote answer-1-liver.", timeout=PATIENCE)
+    told = "Wrote answer-1-liver; read back: identical."
+    qtbot.waitUntil(lambda: dock.view.status.text() == told, timeout=PATIENCE)
     report = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
     assert report["box"] == list(mask_box(painted))
     assert any("corrected by the user" in note for note in report["notes"])

@@ -166,6 +166,16 @@ def test_neurological_turns_axial_and_coronal_planes_only(letters_of, monkeypatc
     assert shown(viewer) == ("L", "R", "S", "I")
 
 
+def test_a_study_that_comes_later_is_shown_by_the_convention_too(letters_of, monkeypatch):
+    monkeypatch.setattr(canvas_settings, "convention", lambda: canvas_settings.NEUROLOGICAL)
+    unknown = Volume(np.ones((4, 5, 6), np.int16), np.eye(4), modality="MR", orientation_known=False)
+    viewer, _ = letters_of(unknown)
+    study = Layer.create(*layers.image_layer(marked("LPS")))
+    viewer.add_layer(study)
+    viewer.dims.point = study.extent.world.mean(axis=0)
+    assert shown(viewer)[:2] == ("L", "R")
+
+
 def test_letters_go_with_their_last_owner_and_leave_nothing(make_napari_viewer):
     viewer = make_napari_viewer()
     before = set(viewer.canvas.overlays)

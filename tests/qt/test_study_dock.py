@@ -70,11 +70,25 @@ def test_presets_and_numbers_set_the_window(dock, qtbot):
     assert dock.view.preset_choice.currentText() == "soft-tissue"
 
 
-def test_percentiles_suit_what_is_not_ct(dock, volume_maker):
+def test_percentiles_suit_what_is_not_ct(dock, volume_maker, qtbot):
     dock._viewer.add_layer(Layer.create(*layers.image_layer(volume_maker(modality="MR", name="head"))))
     dock.view.preset_chosen.emit("full range")
     data = np.asarray(dock.image.data)
-    assert tuple(dock.image.contrast_limits) == (data.min(), data.max())
+    qtbot.waitUntil(lambda: tuple(dock.image.contrast_limits) == (data.min(), data.max()), timeout=20_000)
+
+
+def test_a_ct_preset_decodes_no_slice(dock, volume):
+    class Lazy:
+        """Tells its shape, as lazily decoded data does, and breaks when it is looked at."""
+
+        shape, dtype, ndim, size = volume.voxels.shape, volume.voxels.dtype, 3, volume.voxels.size
+
+        def __array__(self, *_args, **_options):
+            raise AssertionError("the whole study was decoded")
+
+    dock.image._data = Lazy()
+    dock.view.preset_chosen.emit("bone")
+    assert tuple(dock.image.contrast_limits) == (CT_WINDOWS["bone"].low, CT_WINDOWS["bone"].high)
 
 
 def test_planes_by_button_keep_the_place(dock):
