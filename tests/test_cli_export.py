@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from napari_medreason import cli, io
+from napari_medreason.core.cautions import kind_of
 from napari_medreason.io import proof
+from napari_medreason.io.exports import load_mask
 from napari_medreason_sample_data import brain_file, ct_folder, truth
 
 
@@ -125,6 +127,21 @@ def test_regions_of_dicom_objects_are_listed_on_their_study(medreason, liver, tm
     code, _, errors = medreason("label", tmp_path / "b.dcm")
     assert code == 2
     assert "give its image" in errors
+
+
+def test_a_mask_that_does_not_say_how_it_lies_is_told(medreason, liver, tmp_path):
+    _, labels = liver
+    nameless = nib.Nifti1Image(labels.T, None)
+    nameless.header.set_zooms(io.read(ct_folder()).spacing_kji[::-1])
+    nib.save(nameless, tmp_path / "m.nii.gz")
+    code, printed, _ = medreason(
+        "export", tmp_path / "m.nii.gz", tmp_path / "a.nrrd", "--to", "nrrd", "--image", ct_folder()
+    )
+    assert code == 0
+    assert "does not say how it lies in the patient" in printed
+    on_study = load_mask(tmp_path / "m.nii.gz", io.read(ct_folder()))
+    assert kind_of(on_study.warnings[-1]) == "orientation"
+    np.testing.assert_array_equal(on_study.voxels, labels)
 
 
 def test_an_empty_mask_is_refused(medreason, tmp_path):

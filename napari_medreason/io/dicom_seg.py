@@ -136,7 +136,7 @@ def read(path: Path, options: ReadOptions) -> Volume:
         orientation_known=found.orientation is not None,
         calibrated=found.pixel_spacing is not None,
         series_uid=found.referenced_series[0] if found.referenced_series else "",
-        warnings=(OVERLAP.format(voxels=overlap),) if overlap else (),
+        warnings=_overlap_doubts(overlap),
         label_names={segment.number: segment.name for segment in found.segments},
     )
 
@@ -156,8 +156,8 @@ def segments(path: Path) -> Iterator[tuple[Segment, NDArray[np.bool_], Affine]]:
         yield segment, mask, affine
 
 
-def on_planes(path: Path, planes: Planes) -> NDArray[np.unsignedinteger[Any]]:
-    """All segments as (k, j, i) labels on the slices of a series, however these lie.
+def on_planes(path: Path, planes: Planes) -> tuple[NDArray[np.unsignedinteger[Any]], tuple[str, ...]]:
+    """All segments as (k, j, i) labels on the slices of a series, however these lie, and doubts.
 
     LabelMapError when a frame with a segment lies on no slice, or its pixels are not those of the slice.
     """
@@ -165,6 +165,7 @@ def on_planes(path: Path, planes: Planes) -> NDArray[np.unsignedinteger[Any]]:
     labels = np.zeros((len(planes.origins), *planes.shape), _label_type(found))
     if found.shape != planes.shape or not _same_pixels(found, planes):
         raise LabelMapError(f"{path.name} has other pixels than the image; it was drawn on another one")
+    overlap = 0
     for frame, mask in found.masks():
         inside = mask > 0
         if not inside.any():
@@ -172,8 +173,13 @@ def on_planes(path: Path, planes: Planes) -> NDArray[np.unsignedinteger[Any]]:
         k = planes.slice_at(frame.position_lps)
         if k is None:
             raise LabelMapError(f"{path.name} has a frame that lies on no slice of the image")
+        overlap += int(np.count_nonzero(labels[k][inside]))
         labels[k][inside] = frame.segment or mask[inside]
-    return labels
+    return labels, _overlap_doubts(overlap)
+
+
+def _overlap_doubts(voxels: int) -> tuple[str, ...]:
+    return (OVERLAP.format(voxels=voxels),) if voxels else ()
 
 
 def _same_pixels(found: SegFile, planes: Planes) -> bool:

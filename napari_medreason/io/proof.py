@@ -87,7 +87,7 @@ def seg_differences(
 ) -> tuple[str, ...]:
     """What a segmentation holds otherwise than these (k, j, i) labels on the slices of its source."""
     try:
-        found = dicom_seg.on_planes(path, source.planes)
+        found, _ = dicom_seg.on_planes(path, source.planes)
         header = dicom_seg.open_seg(path)
     except MedReasonError as error:
         return (f"it can't be read: {error}",)

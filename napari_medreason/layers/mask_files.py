@@ -41,7 +41,7 @@ def mask_layer(path: Path) -> tuple[LayerDataTuple, tuple[str, ...]]:
         except (LabelMapError, ExportError) as error:
             fault = error
             continue
-        return _layer(mask, opened.study), ()
+        return _layer(mask, opened.study), mask.warnings
     if rtstruct.is_rtstruct(path):
         reason = f": {fault}" if fault else ""
         raise UnreadableImageError(f"open the series that {path.name} was drawn on first{reason}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from pydicom.uid import EnhancedMRImageStorage, MRImageStorage, generate_uid
 from scipy import ndimage
 from skimage.draw import polygon2mask
 
-from napari_medreason import io
+from napari_medreason import io, napari_hooks
 from napari_medreason.core.geometry import index_to_lps
 from napari_medreason.core.grid_match import on_grid_of
 from napari_medreason.core.volume import Volume
@@ -30,7 +31,8 @@ from napari_medreason.errors import ExportError, LabelMapError, MedReasonError, 
 from napari_medreason.io import dicom_seg, dicom_seg_write, rtstruct
 from napari_medreason.io.base import ReadOptions
 from napari_medreason.io.dicom_planes import planes_of
-from napari_medreason.io.exports import Drawing, export_mask, load_mask
+from napari_medreason.io.exports import Drawing, export_file, export_mask, load_mask
+from napari_medreason.layers.mask_files import mask_layer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:highdicom")
 RELAXED = settings(
@@ -288,6 +290,11 @@ def test_segmentations_of_others_overlapping_fractional_and_label_maps(study, tm
     assert found.label_names == {1: "Liver", 2: "Liver"}
     parts = {segment.number: mask for segment, mask, _ in dicom_seg.segments(path)}
     assert (parts[1].sum(), parts[2].sum()) == (16, 16)
+    on_study = load_mask(path, image, folder)
+    assert on_study.warnings == (*image.warnings, *found.warnings)
+    (shown,) = napari_hooks.read_layers(str(folder))
+    assert mask_layer(path)[1] == found.warnings
+    del shown
 
     share = np.zeros((*image.shape_kji, 1), np.float32)
     share[2, 3, 3:6, 0] = [0.2, 0.5, 0.9]
@@ -462,6 +469,50 @@ def test_contours_of_another_study_are_refused(study, tmp_path, oblique_affine):
     other, other_folder = study(coronal)
     with pytest.raises(LabelMapError, match="no slice of the image"):
         load_mask(tmp_path / "a.dcm", other, other_folder)
+
+
+def with_region_of(path: Path, other: Path) -> None:
+    """Append the only region of another structure set."""
+    data, more = pydicom.dcmread(path), pydicom.dcmread(other)
+    more.StructureSetROISequence[0].ROINumber = more.ROIContourSequence[0].ReferencedROINumber = 2
+    data.StructureSetROISequence.append(more.StructureSetROISequence[0])
+    data.ROIContourSequence.append(more.ROIContourSequence[0])
+    data.save_as(path)
+
+
+def test_of_overlapping_regions_the_smaller_one_is_kept_and_told(study, tmp_path, oblique_affine):
+    image, folder = study(oblique_affine)
+    body, liver = np.zeros(image.shape_kji, np.uint8), np.zeros(image.shape_kji, np.uint8)
+    body[1:4, 1:11, 1:9] = 1
+    liver[2, 3:8, 2:6] = 1
+    for first, second in ((("body", body), ("liver", liver)), (("liver", liver), ("body", body))):
+        for name, labels in (first, second):
+            export_mask(tmp_path / f"{name}.dcm", Drawing(labels, image, {1: name}, folder), "rtstruct")
+        with_region_of(tmp_path / f"{first[0]}.dcm", tmp_path / f"{second[0]}.dcm")
+        found = load_mask(tmp_path / f"{first[0]}.dcm", image, folder)
+        number = {name: value for value, name in found.label_names.items()}
+        np.testing.assert_array_equal(found.voxels == number["liver"], liver > 0)
+        np.testing.assert_array_equal(found.voxels == number["body"], body > liver)
+        assert "overlap in 20 voxels" in found.warnings[-1]
+        receipt = export_file(
+            tmp_path / f"{first[0]}.dcm", tmp_path / "o.nii.gz", "nifti", study=image, place=folder
+        )
+        assert "overlap in 20 voxels" in receipt.words
+
+
+def test_masks_are_read_on_a_study_whose_files_have_gone(study, tmp_path):
+    tilted = np.diag([0.5, 0.5, 4, 1.0])
+    tilted[1, 2] = 1.2
+    for positions, forms in ((None, ("dicom-seg",)), ([0, 1, 2.45, 5.13, 6], ("dicom-seg", "rtstruct"))):
+        image, folder = study(tilted, positions=positions)
+        labels = random_labels(image.shape_kji, 3)
+        for form in forms:
+            export_mask(tmp_path / f"{form}.dcm", Drawing(labels, image, {}, folder), form)
+        shutil.rmtree(folder)
+        for form in forms:
+            np.testing.assert_array_equal(
+                load_mask(tmp_path / f"{form}.dcm", image, folder).voxels, labels // 3
+            )
 
 
 def test_the_real_classic_mr_sop_class_is_referred_to(study, tmp_path, oblique_affine):
