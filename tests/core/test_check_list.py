@@ -47,12 +47,22 @@ def test_what_a_format_does_not_tell_is_not_called_fine():
     assert found["orientation"] == found["tilt"] == found["spacing"] == "fine"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("other", "modality")])
+@pytest.mark.parametrize("kind", KINDS)
 def test_each_warning_stands_at_its_own_check(kind):
-    study = volume(slices_checked=True, warnings=(Caution("Look here.", kind), "And here."))
+    study = volume(slices_checked=True, warnings=(Caution("Look here.", kind),))
     doubtful = [check for check in check_list(study) if check.state == "doubtful"]
-    assert [check.kind for check in doubtful] == [kind]
-    assert doubtful[0].words == "Look here."
+    assert [(check.kind, check.words) for check in doubtful] == [(kind, "Look here.")]
+
+
+def test_a_warning_without_a_kind_is_told_as_well():
+    told = {check.kind: check.words for check in check_list(volume(warnings=("And here.",)))}
+    assert told["other"] == "And here."
+
+
+def test_a_single_slice_is_not_called_evenly_spaced():
+    single = Volume(np.zeros((1, 4, 5)), np.eye(4), slices_checked=True)
+    words = {check.kind: check.words for check in check_list(single)}
+    assert words["order"] == words["gaps"] == "There is one slice only."
 
 
 def test_doubts_that_follow_from_the_grid_are_told_for_every_format():
