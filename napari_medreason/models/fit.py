@@ -32,7 +32,8 @@ class PartSize:
 
     quantisable, kept: numbers of weights that 8 and 4 bits make smaller, and that stay as they are.
     cache, activations: bytes in 16 bits, for the longest text and the picture that are planned for.
-    usual: precision on a GPU when there is room.
+    usual: precision on a GPU when there is room. beside: bytes, in any precision, of what is loaded with it
+    and keeps its own numbers.
     """
 
     name: str
@@ -41,13 +42,14 @@ class PartSize:
     cache: int = 0
     activations: int = 0
     usual: Precision = "bf16"
+    beside: int = 0
 
     def bytes_in(self, precision: Precision) -> int:
         """Bytes needed in one precision; what is not quantised takes two bytes, in "fp32" four."""
         wide = 2 if precision == "fp32" else 1
         each = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "4bit": NF4_BYTES}[precision]
         fixed = wide * (2 * self.kept + self.cache + self.activations)
-        return int(each * self.quantisable) + fixed
+        return int(each * self.quantisable) + fixed + self.beside
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Imported only inside functions, since it needs torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ import torch
 
 from napari_medreason.errors import ModelUnavailableError, NotEnoughMemoryError
 from napari_medreason.models import fit
-from napari_medreason.models.fit import FitPlan, Precision
+from napari_medreason.models.fit import FitPlan, PartSize, Precision
 from napari_medreason.models.fit_memory import free_memory
 from napari_medreason.models.fit_sizes import part_size
 
@@ -74,6 +74,11 @@ def plan_folders(
     precision can't be had here.
     """
     parts = [part_size(folder, name=name) for name, folder in folders.items()]
+    return _plan(parts, device=device, precision=precision)
+
+
+def _plan(parts: Sequence[PartSize], *, device: str | None, precision: Precision | None) -> FitPlan:
+    """`plan_folders` for networks whose sizes are known."""
     picked = pick_device(device)
     check_precision(precision, picked)
     while True:
@@ -96,16 +101,20 @@ def placed(plan: FitPlan, name: str) -> Placement:
     return Placement.of(torch.device(plan.device), plan.precision(name))
 
 
-def placement_for(path: Path, *, device: str | None = None, precision: Precision | None = None) -> Placement:
+def placement_for(
+    path: Path, *, device: str | None = None, precision: Precision | None = None, beside: int = 0
+) -> Placement:
     """The placement of a network that is loaded by itself; `plan_folders` says what can go wrong.
 
+    beside: bytes on the same device of smaller networks around it, which keep their own precision.
     With both device and precision given nothing is planned: whoever gives them has planned.
     """
     if device is not None and precision is not None:
         picked = pick_device(device)
         check_precision(precision, picked)
         return Placement.of(picked, fit.of_part(part_size(path), precision))
-    return placed(plan_folders({path.stem: path}, device=device, precision=precision), path.stem)
+    part = replace(part_size(path), beside=beside)
+    return placed(_plan([part], device=device, precision=precision), part.name)
 
 
 def check_precision(precision: Precision | None, device: torch.device) -> None:

@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 
 from napari_medreason.core.question import Question
-from napari_medreason.errors import CancelledError, ModelUnavailableError, WeightsError
+from napari_medreason.errors import (
+    CancelledError,
+    ModelUnavailableError,
+    NotEnoughMemoryError,
+    WeightsError,
+)
 from napari_medreason.models.base import GroundingModel
+from napari_medreason.models.fit import FreeMemory
 from napari_medreason.models.medisee import load_medisee
+from napari_medreason.models.medisee.model import BESIDE_BYTES
 
 from . import tiny_llava, tiny_medisee
 
@@ -373,7 +380,19 @@ def test_device_and_precision_are_planned_where_none_is_named(folders, plane):
         model = load(folders[0], device=None, precision=None, explain=False)
     assert len(plans) == 1
     assert plans[0].fits
+    assert plans[0].needed > BESIDE_BYTES
     assert ask(model, plane).status in ("found", "unknown")
+
+
+def test_what_does_not_fit_is_told_before_the_checkpoint_is_read(folders, monkeypatch):
+    from napari_medreason.models import placing
+    from napari_medreason.models.medisee import checkpoint
+
+    room = FreeMemory("cpu", BESIDE_BYTES, BESIDE_BYTES)
+    monkeypatch.setattr(placing, "free_memory", lambda *_, **__: room)
+    monkeypatch.setattr(checkpoint, "read_checkpoint", None)
+    with pytest.raises(NotEnoughMemoryError, match="needs about"):
+        load(folders[0], device=None, precision=None)
 
 
 def test_weights_that_are_not_numbers_are_told_at_the_first_question(folders, plane, tmp_path):

@@ -14,12 +14,13 @@ from napari_medreason.core.plane import cut
 from napari_medreason.core.question import Question
 from napari_medreason.core.volume import Volume, Window
 from napari_medreason.errors import CancelledError, ModelUnavailableError, WeightsError
+from napari_medreason.models.fit import RESERVE, Host, loading_for
 from napari_medreason.models.llava_layout import read_llava
 from napari_medreason.models.medisee.pictures import isotropic_picture
 from napari_medreason.models.prs_med import PrsMed, load_prs_med
 from napari_medreason.models.prs_med.decoder import MaskDecoder
 from napari_medreason.models.prs_med.folder import find_folder, with_adapter
-from napari_medreason.models.prs_med.network import PrsMedNetwork, load_network
+from napari_medreason.models.prs_med.network import PICTURE_BYTES, PrsMedNetwork, load_network
 from napari_medreason.models.prs_med.pictures import encoder_input
 from napari_medreason.models.prs_med.positions import position_check
 from napari_medreason.models.prs_med.prompts import (
@@ -47,6 +48,14 @@ def network(released):
     return load_network(
         find_folder(place / "llm_seg_3"), base=place / "base", vision_tower=place / "clip", device="cpu"
     )
+
+
+def test_the_plan_counts_what_looks_at_the_picture(released):
+    plans, place = [], released[0]
+    with loading_for(Host(planned=plans.append)):
+        load_network(find_folder(place / "llm_seg_3"), base=place / "base", vision_tower=place / "clip")
+    assert len(plans) == 1
+    assert plans[0].needed > PICTURE_BYTES + RESERVE["cpu"]
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 KEPT_PICTURES = 4
 """Planes whose MedSAM embedding is kept, 4 MB each."""
+BESIDE_BYTES = 4 * 94_000_000 + 4 * 37_000_000 + 4 * 12 * 4096**2
+"""In 32 bits beside LLaVA-Med: MedSAM (ViT-B), the heads, and one attention map of 12 heads of MedSAM."""
 ALWAYS_FOUND = "MediSee points at something for every question; it can't tell that a structure is not there"
 _WORDLESS = "Here is the region that fits the question."
 _OUTSIDE_LOGIT = -10.0
@@ -182,14 +184,16 @@ def load_medisee(
     other system's checkpoint; nothing stays loaded then.
     """
     from napari_medreason.models.loading import placement_for
-    from napari_medreason.models.medisee.checkpoint import read_checkpoint
+    from napari_medreason.models.medisee.checkpoint import checkpoint_files, read_checkpoint
     from napari_medreason.models.medisee.network import MediSeeNetwork
 
     start = perf_counter()
     read_prompt(options.get("prompt"))
     weights, base, vision_tower = Path(weights), Path(base), Path(vision_tower)
+    checkpoint_files(weights)
+    # Before gigabytes are read and merged: LLaVA-Med in the checkpoint is as large as the base.
+    placement = placement_for(base, device=device, precision=precision, beside=BESIDE_BYTES)
     tensors = read_checkpoint(weights)
-    placement = placement_for(base, device=device, precision=precision)
     network = MediSeeNetwork.load(
         tensors, base=base, vision_tower=vision_tower, placement=placement, faithful=faithful
     )

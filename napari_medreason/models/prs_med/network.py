@@ -21,6 +21,9 @@ from napari_medreason.models.prs_med.encoder import TinySamEncoder, load_encoder
 from napari_medreason.models.prs_med.folder import PrsMedFolder, with_adapter
 from napari_medreason.models.weights import weights_sha256
 
+PICTURE_BYTES = 300_000_000
+"""What TinySAM's encoder holds at once while it looks at 1024² pixels in 32 bits; measured on a CPU."""
+
 
 @dataclass(frozen=True, eq=False)
 class PrsMedNetwork:
@@ -69,6 +72,9 @@ def load_network(
     Encoder and decoder are in 32 bits, as released; `precision` is that of LLaVA-Med, None: what fits.
     WeightsError when something is missing, damaged or of another model; nothing stays loaded then.
     """
+    small = folder.image_encoder.stat().st_size + folder.mask_decoder.stat().st_size
+    # Before gigabytes are read and merged.
+    placement = placement_for(base, device=device, precision=precision, beside=small + PICTURE_BYTES)
     encoder, decoder = load_encoder(folder.image_encoder), load_decoder(folder.mask_decoder)
     weights = read_llava(base, vision_tower=vision_tower)
     weights = replace(weights, name=folder.name, tensors=with_adapter(weights.tensors, folder))
@@ -78,7 +84,6 @@ def load_network(
             f"the mask decoder of {folder.name} reads hidden states of {decoder.hidden_size} numbers, "
             f"{base.name} has {hidden}; give the LLaVA-Med that it was trained with"
         )
-    placement = placement_for(base, device=device, precision=precision)
     language = LlavaMed.of(weights, folder.tokenizer or base, placement)
     files = (*weights.files, *folder.files)
     with enough_memory(folder.name):
