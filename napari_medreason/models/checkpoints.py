@@ -88,6 +88,18 @@ def sections_of(file: Path) -> tuple[str, ...]:
     return tuple(str(name) for name, value in _checkpoint(file).items() if isinstance(value, dict))
 
 
+def conversion_of(file: Path) -> tuple[Path, str | None] | None:
+    """What `safetensors_of` made beside a checkpoint earlier, and of which section; None if it fits no more.
+
+    It saves reading a pickle once again.
+    """
+    target = file.parent / f"{file.name}.safetensors"
+    about = _metadata(target) or {}
+    if "source_sha256" not in about or about["source_sha256"] != file_sha256(file):
+        return None
+    return target, about.get("source_section") or None
+
+
 def safetensors_of(file: Path, *, section: str | None = None, folder: Path | None = None) -> Path:
     """The .safetensors file with a checkpoint's tensors, made once, beside it or in `folder`.
 

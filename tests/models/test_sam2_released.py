@@ -13,7 +13,7 @@ from napari_medreason.core.volume import Volume, Window
 from napari_medreason.errors import CancelledError, ModelUnavailableError, QuestionError, WeightsError
 from napari_medreason.models.base import Segmenter
 from napari_medreason.models.picture import letterboxed_picture
-from napari_medreason.models.segmenters.released import model_type_of
+from napari_medreason.models.segmenters.released import model_type_of, released_tensors
 from napari_medreason.models.segmenters.sam2 import LOST_SLICES, Sam2Segmenter
 
 from .tiny_sam import blobs, tiny_sam2
@@ -246,6 +246,18 @@ def test_it_is_found_by_its_content_and_named_after_its_file(released):
     assert isinstance(made, Segmenter)
     assert made.id == "MedSAM2_512"
     assert len(made.weights_sha256) == 64
+
+
+def test_a_pickle_is_read_only_until_it_is_converted(released, tmp_path, monkeypatch):
+    file = tmp_path / "MedSAM2_latest.pt"
+    file.write_bytes(released[512][1].read_bytes())
+    first = released_tensors(file)
+    monkeypatch.setattr(torch, "load", None)
+    assert model_type_of(file) == "sam2"
+    assert released_tensors(file).keys() == first.keys()
+    monkeypatch.undo()
+    torch.save({"text": {"weight": torch.zeros(2)}, "weight": torch.zeros(2)}, file)
+    assert model_type_of(file) == "unknown"
 
 
 @pytest.mark.parametrize(

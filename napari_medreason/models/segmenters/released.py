@@ -66,9 +66,9 @@ def released_tensors(file: Path) -> dict[str, torch.Tensor]:
 
     A pickle is converted beside itself once; where its folder can't be written, it is read each time.
     """
-    from napari_medreason.models.checkpoints import read_tensors, safetensors_of, sections_of
+    from napari_medreason.models.checkpoints import read_tensors, safetensors_of
 
-    section = "model" if "model" in sections_of(file) else None
+    _, section = _converted_earlier(file)
     try:
         return read_tensors(safetensors_of(file, section=section))
     except WeightsError:
@@ -116,11 +116,19 @@ def _files(place: Path) -> list[Path]:
 
 
 def _family(file: Path) -> str:
-    from napari_medreason.models.checkpoints import read_tensors, sections_of
+    from napari_medreason.models.checkpoints import read_tensors
 
-    section = "model" if "model" in sections_of(file) else None
-    names = list(read_tensors(file, section=section))  # mapped, and not converted: it may be another model's
+    readable, section = _converted_earlier(file)
+    # Mapped, and not converted: it may be another model's.
+    names = list(read_tensors(readable, section=section))
     for beginning, family in _FAMILIES:
         if any(name.startswith(beginning) for name in names):
             return family
     return "unknown"
+
+
+def _converted_earlier(file: Path) -> tuple[Path, str | None]:
+    """The checkpoint or what it was converted to, and the section of the model's tensors."""
+    from napari_medreason.models.checkpoints import conversion_of, sections_of
+
+    return conversion_of(file) or (file, "model" if "model" in sections_of(file) else None)
