@@ -28,7 +28,7 @@ from napari_medreason.models.fit import Precision
 from napari_medreason.models.grounding_names import Named, Namer, by_vocabulary, written_by
 from napari_medreason.models.medreasoner import MedReasoner, close_part
 from napari_medreason.models.memory import give_memory_back
-from napari_medreason.models.pair_choice import placed_together, segmenter_family
+from napari_medreason.models.pair_choice import placed_together, segmenter_maker
 from napari_medreason.models.picture import letterboxed_picture
 from napari_medreason.models.segmenters.released import model_type_of
 from napari_medreason.models.weights import weight_files, weights_sha256
@@ -181,14 +181,15 @@ def load_grounding_dino(
     device: str | None = None,
     precision: Precision | None = None,
     model_id: str = "grounding-dino",
+    segmenter_id: str = "",
     **options: Any,
 ) -> MedReasoner:
     """Grounding DINO and a segmenter from local folders, and perhaps a model in front that writes the words.
 
     text_model: a vision-language model's folder, or LLaVA-Med's together with the option `vision_tower`;
     without one the words are those of the vocabulary. precision: of text model and segmenter, None for what
-    fits. Other options go to DetectorReasoner. ModelUnavailableError when a folder is missing or holds
-    another kind of model.
+    fits. segmenter_id: as for `load_pair`. Other options go to DetectorReasoner. ModelUnavailableError when a
+    folder is missing or holds another kind of model.
     """
     if detector is None or segmenter is None:
         raise ModelUnavailableError(
@@ -196,7 +197,7 @@ def load_grounding_dino(
             "MedSAM; give both as options detector=FOLDER and segmenter=FOLDER"
         )
     start = perf_counter()
-    family = segmenter_family(segmenter)
+    make_segmenter = segmenter_maker(segmenter, weights_id=segmenter_id)
     tower = options.pop("vision_tower", None)
     places = {"detector": Path(detector), "segmenter": Path(segmenter)}
     places |= {} if text_model is None else {"text model": Path(text_model)}
@@ -209,7 +210,7 @@ def load_grounding_dino(
             half_loaded.callback(close_part, name)
         finding = DetectorReasoner(detector, device=parts["detector"]["device"], name=name, **options)
         half_loaded.callback(finding.close)
-        drawing = family.create(Path(segmenter), **parts["segmenter"])
+        drawing = make_segmenter(**parts["segmenter"])
         half_loaded.pop_all()
     return MedReasoner(finding, drawing, model_id=model_id, load_seconds=perf_counter() - start)
 
@@ -220,7 +221,11 @@ def _create(model_id: str, segmenter: str, /, **options: Any) -> GroundingModel:
 
     check_weights(model_id, (_DETECTOR, segmenter))
     return load_grounding_dino(
-        detector=store.folder(_DETECTOR), segmenter=store.folder(segmenter), model_id=model_id, **options
+        detector=store.folder(_DETECTOR),
+        segmenter=store.folder(segmenter),
+        model_id=model_id,
+        segmenter_id=segmenter,
+        **options,
     )
 
 

@@ -30,7 +30,7 @@ from napari_medreason.models.base import (
     prepare,
 )
 from napari_medreason.models.fit import Precision
-from napari_medreason.models.pair_choice import is_address, placed_together, reasoner_family, segmenter_family
+from napari_medreason.models.pair_choice import is_address, placed_together, reasoner_family, segmenter_maker
 from napari_medreason.models.proposal_words import answer_words, has_hints, proposal_notes
 from napari_medreason.models.weights import combined_sha256
 
@@ -60,7 +60,6 @@ class MedReasoner:
         self.id = model_id
         self.reasoner = reasoner
         self.segmenter = segmenter
-        self.weights_sha256 = _weights_of_both(reasoner, segmenter)
         self._load_seconds = load_seconds
         self._embeddings: Recent[Any] = Recent(KEPT_EMBEDDINGS)
 
@@ -92,6 +91,11 @@ class MedReasoner:
             prepare(part, plane)
 
     @property
+    def weights_sha256(self) -> str:
+        """Both parts' hashes as one; an adapter of the Reasoner changes it."""
+        return _weights_of_both(self.reasoner, self.segmenter)
+
+    @property
     def _parts(self) -> tuple[Reasoner, Segmenter]:
         return self.reasoner, self.segmenter
 
@@ -109,14 +113,12 @@ class MedReasoner:
                 f"reasoner {self.reasoner.id} takes no adapter; choose the model that it was trained for"
             )
         load(folder)
-        self.weights_sha256 = _weights_of_both(self.reasoner, self.segmenter)
 
     def unload_adapter(self) -> None:
         """Take the Reasoner's adapter off again, if it has one."""
         unload = getattr(self.reasoner, "unload_adapter", None)
         if unload is not None:
             unload()
-        self.weights_sha256 = _weights_of_both(self.reasoner, self.segmenter)
 
     def _segment(self, question: Question, reasoning: Reasoning, cancelled: Cancelled) -> ScoredMasks:
         _check(cancelled)
@@ -146,25 +148,35 @@ class MedReasoner:
         mask = masks.best if masks is not None and masks.best.any() else None
         emptied = masks is not None and mask is None
         box = mask_box(mask) if mask is not None else None
+        about_mask = () if masks is None else self._mask_notes(masks)
+        proposal = proposal_notes(question, reasoning, box)
+        # The Reasoner's confidence is about its own proposal, not about a mask from what the user drew.
+        hinted = mask is not None and has_hints(question)
         return Grounding(
             status="unknown" if emptied else reasoning.status,
             answer=answer_words(question, reasoning, emptied=emptied),
             grid=question.plane.grid,
-            provenance=self._provenance(question, reasoning, box, seconds),
+            provenance=self._provenance(question, reasoning, seconds, (*about_mask, *proposal)),
             reasoning=reasoning.text,
             mask=mask,
             box=box,
             points=key_points(mask) if mask is not None else None,
-            confidence=None if emptied else _confidence(question, reasoning, masks),
+            confidence=None if emptied or hinted else reasoning.confidence,
             structure=reasoning.structure,
             suggestions=reasoning.suggestions,
         )
 
+    def _mask_notes(self, masks: ScoredMasks) -> tuple[str, ...]:
+        """How the Segmenter was used, and its score: about the outline, not about what was asked."""
+        used: tuple[str, ...] = getattr(self.segmenter, "notes", ())
+        if not masks.best.any():
+            return used
+        return *used, f"the segmenter's own estimate of the mask's overlap: {float(masks.scores[0]):.2f}"
+
     def _provenance(
-        self, question: Question, reasoning: Reasoning, box: Box | None, seconds: Seconds
+        self, question: Question, reasoning: Reasoning, seconds: Seconds, drawing: tuple[str, ...]
     ) -> Provenance:
         window = question.plane.window
-        proposal = proposal_notes(question, reasoning, box)
         return Provenance(
             model=self.id,
             weights_sha256=self.weights_sha256,
@@ -173,7 +185,7 @@ class MedReasoner:
             evidence=reasoning.evidence,
             segmenter=self.segmenter.id,
             window=(window.low, window.high),
-            notes=(f"reasoner: {self.reasoner.id}", *reasoning.notes, *proposal),
+            notes=(f"reasoner: {self.reasoner.id}", *reasoning.notes, *drawing),
         )
 
 
@@ -185,13 +197,15 @@ def load_pair(
     precision: Precision | None = None,
     segment_from: SegmentFrom = "both",
     model_id: str = "medreasoner",
+    segmenter_id: str = "",
     **reasoner_options: Any,
 ) -> MedReasoner:
     """MedReasoner from a reasoner, a folder or the address of a server, and a segmenter, a folder or file.
 
-    precision: None for what fits. reasoner_options: `family` and `weights_id` (see `reasoner_family`) and
-    `faithful`, which runs the Segmenter as the paper's released evaluation does; the others go to the
-    Reasoner, such as `prompt`. ModelUnavailableError when one is missing or another model.
+    precision: None for what fits. segmenter_id: of the segmenter's weights in the catalogue, which say how
+    they want their pixels; "" for what their names say. reasoner_options: `family` and `weights_id` (see
+    `reasoner_family`) and `faithful`, which runs the Segmenter as the paper's released evaluation does; the
+    others go to the Reasoner, such as `prompt`. ModelUnavailableError when one is missing or another model.
     """
     if reasoner is None or segmenter is None:
         raise ModelUnavailableError(
@@ -202,15 +216,16 @@ def load_pair(
     _known(segment_from)  # before anything is loaded
     options = dict(reasoner_options)
     chosen = {key: options.pop(key, None) for key in ("family", "weights_id")}
-    drawn = {"faithful": True} if options.pop("faithful", False) else {}
-    reasoners, segmenters = reasoner_family(reasoner, **chosen), segmenter_family(segmenter)
+    reasoners = reasoner_family(reasoner, **chosen)
+    faithful = bool(options.pop("faithful", False))
+    make_segmenter = segmenter_maker(segmenter, weights_id=segmenter_id, faithful=faithful)
     local = not is_address(reasoner) and reasoners.id != "endpoint"
     places = {"segmenter": Path(segmenter), **({"reasoner": Path(reasoner)} if local else {})}
     parts = placed_together(places, device=device, precision=precision)
     first, second = parts.get("reasoner", {}), parts["segmenter"]
     reasoning = reasoners.create(Path(reasoner) if local else reasoner, **first, **options)
     try:
-        segmenting = segmenters.create(Path(segmenter), **second, **drawn)
+        segmenting = make_segmenter(**second)
         load_seconds = perf_counter() - start
         return MedReasoner(
             reasoning, segmenting, model_id=model_id, load_seconds=load_seconds, segment_from=segment_from
@@ -250,13 +265,6 @@ def _plane_key(plane: Plane) -> bytes:
 def _check(cancelled: Cancelled) -> None:
     if cancelled():
         raise CancelledError
-
-
-def _confidence(question: Question, reasoning: Reasoning, masks: ScoredMasks | None) -> float | None:
-    """The Reasoner's own, else, and for what the user drew, the Segmenter's estimate of its mask."""
-    if masks is None or (reasoning.confidence is not None and not has_hints(question)):
-        return reasoning.confidence
-    return float(min(max(masks.scores[0], 0.0), 1.0))
 
 
 MODELS = (

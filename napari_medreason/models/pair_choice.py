@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from napari_medreason.errors import ModelUnavailableError, WeightsError
+from napari_medreason.models.base import Segmenter
 from napari_medreason.models.discovery import declared
 from napari_medreason.models.fit import Precision
 from napari_medreason.models.reasoners import ReasonerInfo
@@ -63,6 +66,36 @@ def segmenter_family(place: str | Path) -> SegmenterInfo:
         f"{Path(place).name} holds a model of type {found!r}, which is no segmenter that is known here; "
         f"accepted: {accepted}"
     )
+
+
+def segmenter_maker(
+    place: str | Path, *, weights_id: str = "", faithful: bool = False
+) -> Callable[..., Segmenter]:
+    """What makes the segmenter of a place, from `device` and `precision`.
+
+    weights_id: of the catalogue; a family that has one kind of weights need not take it. faithful: as the
+    paper's released evaluation runs it. ModelUnavailableError as from `segmenter_family`, and when the family
+    does not know `faithful`.
+    """
+    family = segmenter_family(place)
+    options: dict[str, Any] = {}
+    if faithful:
+        if not _takes(family, faithful=True):
+            raise ModelUnavailableError(
+                f"segmenter {family.id} does not take the option 'faithful'; leave it out"
+            )
+        options["faithful"] = True
+    if weights_id and _takes(family, weights_id=weights_id):
+        options["weights_id"] = weights_id
+    return partial(family.create, Path(place), **options)
+
+
+def _takes(family: SegmenterInfo, **options: Any) -> bool:
+    try:
+        inspect.signature(family.create).bind(Path(), **options)
+    except TypeError:
+        return False
+    return True
 
 
 def placed_together(

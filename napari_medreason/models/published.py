@@ -122,6 +122,7 @@ def _create_pair(model_id: str, reasoner: str, segmenter: str, /, **options: Any
         segmenter=store.folder(segmenter),
         model_id=model_id,
         weights_id=reasoner,
+        segmenter_id=segmenter,
         **options,
     )
 
@@ -131,7 +132,11 @@ def _create_detector_pair(model_id: str, detector: str, segmenter: str, /, **opt
     from napari_medreason.models.grounding_dino import load_grounding_dino
 
     return load_grounding_dino(
-        detector=store.folder(detector), segmenter=store.folder(segmenter), model_id=model_id, **options
+        detector=store.folder(detector),
+        segmenter=store.folder(segmenter),
+        model_id=model_id,
+        segmenter_id=segmenter,
+        **options,
     )
 
 
@@ -146,6 +151,7 @@ def _create_endpoint(one: Endpoint, /, **options: Any) -> GroundingModel:
         reasoner=one.url,
         segmenter=store.folder(one.segmenter),
         model_id=ENDPOINT + one.name,
+        segmenter_id=one.segmenter,
         **{**chosen, **options},
     )
 

@@ -10,7 +10,7 @@ from napari_medreason.core.keypoints import key_points
 from napari_medreason.core.plane import cut
 from napari_medreason.core.question import Question
 from napari_medreason.core.volume import Volume, Window
-from napari_medreason.errors import AnswerFormatError, CancelledError, ModelUnavailableError
+from napari_medreason.errors import AnswerFormatError, CancelledError, ModelUnavailableError, WeightsError
 from napari_medreason.models.base import GroundingModel, Reasoning, ScoredMasks
 from napari_medreason.models.medreasoner import KEPT_EMBEDDINGS, MedReasoner
 from napari_medreason.models.segmenters.sam2 import Sam2Segmenter
@@ -93,6 +93,7 @@ def test_provenance_names_both_parts_and_keeps_the_proposal():
     assert provenance.window == (-160, 240)
     assert provenance.notes == (
         "reasoner: scripted",
+        "the segmenter's own estimate of the mask's overlap: 0.80",
         "proposed box: [12.0, 8.0, 30.0, 22.0]",
         "proposed points: [15.0, 12.0], [25.0, 18.0]",
     )
@@ -132,8 +133,18 @@ def test_what_the_reasoner_tells_about_itself_is_passed_on():
     assert answer.confidence == 0.6
 
 
-def test_confidence_of_the_mask_stands_in_for_a_missing_one():
-    assert ask(MedReasoner(ScriptedReasoner(), BoxSegmenter())).confidence == pytest.approx(0.8)
+def test_the_segmenters_score_of_its_mask_is_no_confidence_in_the_finding():
+    answer = ask(MedReasoner(ScriptedReasoner(), BoxSegmenter()))
+    assert answer.confidence is None
+    assert "the segmenter's own estimate of the mask's overlap: 0.80" in answer.provenance.notes
+
+
+def test_what_the_segmenter_tells_about_itself_is_told_where_it_drew():
+    segmenter = BoxSegmenter()
+    segmenter.notes = ("the segmenter sees squares of 512 pixels",)
+    assert segmenter.notes[0] in ask(MedReasoner(ScriptedReasoner(), segmenter)).provenance.notes
+    absent = ScriptedReasoner(Reasoning("absent", "No spleen here."))
+    assert segmenter.notes[0] not in ask(MedReasoner(absent, segmenter)).provenance.notes
 
 
 @pytest.mark.parametrize("status", ["absent", "unknown", "outside"])
@@ -178,7 +189,7 @@ def test_words_and_confidence_do_not_pass_for_those_of_the_users_mask():
     answer = ask(MedReasoner(ScriptedReasoner(reasoning), BoxSegmenter()), question)
     assert answer.answer.startswith("The mask is drawn from your box or points.")
     assert "the place that it proposed: It lies on the left." in answer.answer
-    assert answer.confidence == pytest.approx(0.8)
+    assert answer.confidence is None
 
 
 def test_a_box_that_was_not_used_is_said():
@@ -304,6 +315,19 @@ def test_it_is_a_grounding_model_that_closes_its_parts_and_takes_adapters_for_it
     assert segmenter.closed
 
 
+def test_the_hash_is_that_of_the_weights_that_answer_also_after_a_failed_adapter(tmp_path):
+    class Losing(ScriptedReasoner):
+        def load_adapter(self, folder):
+            self.weights_sha256 = "d" * 64
+            raise WeightsError("the adapter doesn't fit")
+
+    model = MedReasoner(Losing(), BoxSegmenter())
+    with pytest.raises(WeightsError):
+        model.load_adapter(tmp_path)
+    assert model.weights_sha256 == combined_sha256(["d" * 64, "b" * 64])
+    assert ask(model).provenance.weights_sha256 == model.weights_sha256
+
+
 def test_a_scripted_reasoner_works_with_a_real_segmenter(trained_sam2_folder):
     voxels = np.zeros((1, 40, 60), np.float32)
     voxels[0, 8:22, 12:30] = 100
@@ -313,4 +337,4 @@ def test_a_scripted_reasoner_works_with_a_real_segmenter(trained_sam2_folder):
     truth = plane.image > 50
     assert (answer.mask & truth).sum() / (answer.mask | truth).sum() > 0.7
     assert answer.provenance.segmenter == "trained-sam2"
-    assert 0 <= answer.confidence <= 1
+    assert "the segmenter sees squares of 128 pixels" in answer.provenance.notes

@@ -1,12 +1,17 @@
 """Any reasoner with any segmenter, from folders, released checkpoints and servers."""
 
 import gc
+import shutil
 
 import pytest
 
 from napari_medreason import models
 from napari_medreason.core.question import Question
 from napari_medreason.errors import AnswerFormatError, ModelUnavailableError, WeightsError
+from napari_medreason.models import pair_choice, published
+from napari_medreason.models.pair_choice import segmenter_maker
+from napari_medreason.models.segmenters import SegmenterInfo
+from napari_medreason.models.segmenters.sam2 import load_sam2
 
 from .fake_chat_server import serving, streaming
 from .tiny_reasoners import tiny_internvl
@@ -59,6 +64,41 @@ def test_any_reasoner_with_any_segmenter(reasoners, segmenters, question, reason
     assert f"reasoner: {reasoners[reasoner].name}" in notes
     assert answer.provenance.weights_sha256 == pair.weights_sha256
     pair.close()
+
+
+def test_weights_of_the_catalogue_are_known_by_their_id_and_not_by_their_files_name(segmenters, tmp_path):
+    """A user may say that the catalogue's weights are a file of any name."""
+    size, prepared = {}, {}
+    for id_ in ("medsam2", "sam2.1-tiny", ""):
+        file = shutil.copyfile(segmenters["medsam2"], tmp_path / "checkpoint.pt")
+        size[id_] = segmenter_maker(file, weights_id=id_)(device="cpu").notes[0]
+    for id_ in ("medsam", ""):
+        file = shutil.copyfile(segmenters["medsam"], tmp_path / "weights.pth")
+        prepared[id_] = segmenter_maker(file, weights_id=id_)(device="cpu").notes[0]
+    assert [size[id_].split()[-2] for id_ in size] == ["512", "1024", "1024"]
+    assert [prepared[id_].split()[-1] for id_ in prepared] == ["MedSAM", "SAM"]
+
+
+def test_published_pairs_hand_the_id_of_their_segmenter_on(segmenters, reasoners, tmp_path, monkeypatch):
+    places = {"lingshu-7b": reasoners["qwen"], "medsam": segmenters["medsam"]}
+    places["medsam"] = shutil.copyfile(places["medsam"], tmp_path / "weights.pth")
+    monkeypatch.setattr(published, "check_weights", lambda *_: None)
+    monkeypatch.setattr(published.store, "folder", places.__getitem__)
+    pair = models.create("lingshu-7b+medsam", device="cpu", precision="fp32", **SMALL)
+    assert pair.segmenter.notes[0].endswith("MedSAM")
+    pair.close()
+
+
+def test_a_third_partys_segmenter_need_not_know_our_options(sam2_folder, reasoners, monkeypatch):
+    def create(folder, *, device=None, precision=None):
+        return load_sam2(folder, device=device)
+
+    info = SegmenterInfo(id="theirs", title="", summary="", create=create, model_types=("sam2", "sam2_video"))
+    monkeypatch.setattr(pair_choice, "segmenter_family", lambda place: info)
+    places = {"reasoner": reasoners["qwen"], "segmenter": sam2_folder}
+    models.create("medreasoner", **places, segmenter_id="medsam2", device="cpu", **SMALL).close()
+    with pytest.raises(ModelUnavailableError, match=r"theirs does not take the option 'faithful'"):
+        models.create("medreasoner", **places, faithful=True, device="cpu", **SMALL)
 
 
 def test_a_server_reasons_and_this_machine_draws(segmenters, question):

@@ -28,6 +28,7 @@ from napari_medreason.models.segmenters import SegmenterInfo
 from napari_medreason.models.segmenters.prompts import best_first, model_prompts
 from napari_medreason.models.segmenters.released import (
     encoder_precision,
+    model_type_of,
     name_of,
     place_sha256,
     released_file,
@@ -78,6 +79,7 @@ class SamSegmenter:
 
     folder: a folder in transformers' layout, or a released checkpoint (.pth) or the folder that holds it.
     single_mask: one mask in place of the best of three; None for what the network was trained for.
+    weights_id: the weights' id in the catalogue, which tells MedSAM from SAM; without one, names do.
     precision: see `encoder_precision`.
     """
 
@@ -89,6 +91,7 @@ class SamSegmenter:
         precision: str | None = None,
         single_mask: bool | None = None,
         faithful: bool = False,
+        weights_id: str = "",
     ) -> None:
         place = Path(folder)
         self.weights_sha256 = place_sha256(place)
@@ -99,8 +102,10 @@ class SamSegmenter:
         self._device = pick_device(device)
         self._precision = precision
         encoder_precision(precision, self._device)
-        medsam = "medsam" in f"{place.name} {self.id}".lower()
-        self._reading = AS_MEDSAM if medsam and not faithful else AS_SAM
+        named = "medsam" in (weights_id or f"{place.name} {self.id}").lower()
+        medsam = named and not faithful and model_type_of(place) == "sam"
+        self._reading = AS_MEDSAM if medsam else AS_SAM
+        self.notes = (f"the segmenter's pixels are prepared as for {'MedSAM' if medsam else 'SAM'}",)
         self._single_mask = self._reading.single_mask if single_mask is None else single_mask
         self._model = self._loaded(file, place)
         self._size = int(self._model.config.prompt_encoder_config.image_size)
@@ -133,8 +138,10 @@ class SamSegmenter:
         """
         import torch
 
+        from napari_medreason.models.loading import enough_memory
+
         prompts = model_prompts(embedding.frame, box=box, points=points, labels=labels, mask=mask)
-        with torch.inference_mode():
+        with torch.inference_mode(), enough_memory(self.id):
             output = self._model(
                 image_embeddings=embedding.features,
                 input_masks=prompts.mask_tensor(self._size // 4, self._device),

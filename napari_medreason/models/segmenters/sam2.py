@@ -54,7 +54,8 @@ class Sam2Segmenter:
 
     folder: a folder in transformers' layout, or a released checkpoint (.pt) or the folder that holds it.
     image_size: pixels of the square that the model sees, for a released checkpoint; the default is what it
-    was trained with. single_mask: one mask in place of the best of three. precision: see `encoder_precision`.
+    was trained with. single_mask: one mask in place of the best of three. weights_id: the weights' id in the
+    catalogue, which tells MedSAM2 from SAM 2; without one, names do. precision: see `encoder_precision`.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Sam2Segmenter:
         image_size: int | None = None,
         single_mask: bool = False,
         faithful: bool = False,
+        weights_id: str = "",
     ) -> None:
         place = Path(folder)
         self.weights_sha256 = place_sha256(place)
@@ -79,9 +81,10 @@ class Sam2Segmenter:
         self._single_mask = single_mask
         self._place = self._file or place
         self._tracker: Tracker | None = None
-        size = image_size or (None if self._file is None else _trained_size(self._file, faithful=faithful))
-        self._processor, self._model = self._loaded(size)
+        trained = _trained_size(weights_id or self.id, faithful=faithful)
+        self._processor, self._model = self._loaded(image_size or trained)
         self._size = int(self._model.config.prompt_encoder_config.image_size)
+        self.notes = (f"the segmenter sees squares of {self._size} pixels",)
 
     def embed(self, plane: Plane) -> Sam2Embedding:
         """Image features of a plane, seen through its window."""
@@ -110,8 +113,10 @@ class Sam2Segmenter:
         """
         import torch
 
+        from napari_medreason.models.loading import enough_memory
+
         prompts = model_prompts(embedding.frame, box=box, points=points, labels=labels, mask=mask)
-        with torch.inference_mode():
+        with torch.inference_mode(), enough_memory(self.id):
             low, scores = self._decoded(embedding.features, prompts)
             square = self._enlarged(low[:, 0])
         return best_first(square[0].cpu().numpy(), scores[0, 0].cpu().numpy(), embedding.frame)
@@ -217,8 +222,8 @@ class Sam2Segmenter:
             logits.float(), (self._size, self._size), mode="bilinear", align_corners=False
         )
 
-    def _loaded(self, size: int | None) -> tuple[Any, Any]:
-        """Image processor and model."""
+    def _loaded(self, size: int) -> tuple[Any, Any]:
+        """Image processor and model; size: for a released checkpoint."""
         import torch
         from transformers import Sam2ImageProcessor, Sam2Model
 
@@ -229,7 +234,7 @@ class Sam2Segmenter:
             return processor, load_model(Sam2Model, self._place, device=self._device, dtype=torch.float32)
         from napari_medreason.models.segmenters.sam2_released import image_model
 
-        return Sam2ImageProcessor(), image_model(self._file, size or SAM2_SIZE, device=self._device)
+        return Sam2ImageProcessor(), image_model(self._file, size, device=self._device)
 
     def _loaded_tracker(self) -> Tracker:
         """The model for volumes; it shares the image encoder."""
@@ -252,9 +257,9 @@ class Sam2Segmenter:
         return tracker
 
 
-def _trained_size(file: Path, *, faithful: bool) -> int:
+def _trained_size(name: str, *, faithful: bool) -> int:
     """No tensor tells it: MedSAM2's checkpoints, known by their name, were trained with 512 pixels."""
-    return MEDSAM2_SIZE if "medsam2" in file.stem.lower() and not faithful else SAM2_SIZE
+    return MEDSAM2_SIZE if "medsam2" in name.lower() and not faithful else SAM2_SIZE
 
 
 def load_sam2(folder: str | Path | None = None, **options: Any) -> Sam2Segmenter:
