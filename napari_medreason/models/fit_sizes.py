@@ -12,6 +12,7 @@ from typing import Any
 
 from napari_medreason.errors import WeightsError
 from napari_medreason.models.fit import PartSize
+from napari_medreason.models.weights import safetensors_header
 
 PROMPT = 2048
 """Tokens read at once: up to 900 of the picture, and the prompt."""
@@ -19,7 +20,6 @@ TOKENS = 8192
 """Tokens whose keys and values are held: a prompt, 1024 of an answer, and the heads of four planes kept."""
 PICTURE = 840
 """Side in pixels of the picture planned for, when the configuration names none."""
-_HEADER_LIMIT = 100_000_000
 _VISION = re.compile(r"vis(ion|ual)")
 _TEXT_LAYER = re.compile(r"(^|\.)layers\.\d+\.(self_attn|mlp)\.([a-z_]+)\.weight$")
 _WORDS = re.compile(r"(^|\.)embed_tokens\.weight$")
@@ -64,15 +64,9 @@ def part_size(path: Path, *, name: str = "") -> PartSize:
 def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes in a safetensors file, from its header alone; WeightsError when it is damaged."""
     try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if not 2 <= length <= min(_HEADER_LIMIT, file.stat().st_size - 8):
-                raise ValueError("the header is longer than the file")
-            header = json.loads(stream.read(length))
-        return {
-            key: tuple(map(int, value["shape"])) for key, value in header.items() if key != "__metadata__"
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        header = safetensors_header(file)[1]
+        return {key: tuple(map(int, value["shape"])) for key, value in header.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"{file.name} has no readable safetensors header; please install the weights again"
         ) from error

@@ -7,20 +7,19 @@ model or a truncated file, in milliseconds and without a network. Only hashes (s
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from napari_medreason.errors import WeightsError
 from napari_medreason.models.catalogue import Loader, Weights
+from napari_medreason.models.weights import safetensors_header
 
 USUAL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.bin")
 """Names of the files of a model folder, where the catalogue says nothing else."""
 CHECKPOINTS = (".pt", ".pth", ".bin", ".safetensors")
 
 _NOT_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin")
-_LARGEST_HEADER = 100_000_000
 
 
 def chosen_files(entry: Weights, names: Iterable[str]) -> tuple[str, ...]:
@@ -201,12 +200,7 @@ def _check_whole(file: Path) -> None:
 def safetensors_size(file: Path) -> int:
     """Bytes that a safetensors file must have, from its own header; WeightsError for another format."""
     try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > _LARGEST_HEADER:
-                raise ValueError("header too large")
-            header = json.loads(stream.read(length))
-        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-        return int(8 + length + max(ends, default=0))
-    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        start, header = safetensors_header(file)
+        return int(start + max((about["data_offsets"][1] for about in header.values()), default=0))
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise WeightsError(f"{file.name} is no whole safetensors file; copy or download it again") from error

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from napari_medreason.errors import WeightsError
 
 _PACKAGE = Path(__file__).parent.parent
 _OTHER_FORMATS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
+_LARGEST_HEADER = 100_000_000
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
@@ -51,6 +54,21 @@ def combined_sha256(hashes: Iterable[str]) -> str:
     This is `weights_sha256` wherever the program shows one, also for a single file.
     """
     return hashlib.sha256("".join(sorted(hashes)).encode("ascii")).hexdigest()
+
+
+def safetensors_header(file: Path) -> tuple[int, dict[str, Any]]:
+    """Bytes before the values in a safetensors file, and what its header says of each tensor by name.
+
+    OSError or ValueError when it can't be read; the values are not looked at.
+    """
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > min(_LARGEST_HEADER, file.stat().st_size - 8):
+            raise ValueError("the header is longer than the file, or than any real one")
+        header = json.loads(stream.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("the header is no JSON object")
+    return 8 + length, {name: about for name, about in header.items() if name != "__metadata__"}
 
 
 def verify(folder: Path, expected: Mapping[str, str]) -> None:

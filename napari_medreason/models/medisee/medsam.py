@@ -19,9 +19,8 @@ from torch.nn import functional
 from transformers import SamModel
 
 from napari_medreason.models.checkpoints import Tensors, load_strictly
+from napari_medreason.models.segmenters.sam import PIXEL_MEAN, PIXEL_STD
 from napari_medreason.models.segmenters.sam_released import configuration, converted
-
-_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +52,7 @@ def embed_picture(sam: Any, picture: NDArray[np.uint8]) -> SamPicture:
     resized = resized_shape(shape, size)
     small = Image.fromarray(picture).resize(resized[::-1], Image.Resampling.BILINEAR)
     values = np.asarray(small, np.float32)
-    normalised = (values - np.array(_MEAN, np.float32)) / np.array(_STD, np.float32)
+    normalised = (values - np.array(PIXEL_MEAN, np.float32)) / np.array(PIXEL_STD, np.float32)
     pixels = np.zeros((3, size, size), np.float32)
     pixels[:, : resized[0], : resized[1]] = normalised.transpose(2, 0, 1)
     return SamPicture(sam.get_image_embeddings(torch.from_numpy(pixels)[None].to(sam.device)), shape, resized)
