@@ -19,11 +19,13 @@ from napari.layers import Image, Labels, Layer
 from scipy.spatial.transform import Rotation
 
 from napari_medreason import io, layers, napari_hooks
+from napari_medreason.core import plane as planes
 from napari_medreason.core.geometry import index_to_lps
+from napari_medreason.core.grounding import Grounding, Provenance
 from napari_medreason.core.volume import Volume
 from napari_medreason.errors import ExportError
 from napari_medreason.io.exports import export_mask
-from napari_medreason.layers.exporting import drawing_of, image_of
+from napari_medreason.layers.exporting import as_layer, drawing_of, image_of, study_under
 from napari_medreason_sample_data import brain_file, ct_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -193,6 +195,22 @@ def test_a_layer_that_was_moved_is_refused(tmp_path):
     assert len(viewer.layers) == 2
 
 
+def test_a_layer_that_was_moved_is_refused_also_without_our_axis_labels(tmp_path):
+    viewer, mask = drawn_anew(oblique())
+    mask.data[:] = 1
+    crop = Labels(mask.data[1:, 1:], scale=mask.scale, translate=mask.translate + 0.3)
+    changes = ({"translate": mask.translate + 0.3}, {"scale": mask.scale * 1.1})
+    moved = [
+        Labels(mask.data, **{"scale": mask.scale, "translate": mask.translate, **one}) for one in changes
+    ]
+    for layer in (*moved, crop):
+        with pytest.raises(ExportError, match="lies on no study"):
+            drawing_of([layer])
+    flat = Labels(np.ones((4, 5), np.uint8), scale=(2, 2))
+    assert not drawing_of([flat]).image.orientation_known
+    assert len(viewer.layers) == 2
+
+
 def test_two_studies_in_the_same_place_are_told_by_the_name_of_the_layer():
     volume = oblique()
     turned = volume.affine.copy()
@@ -223,6 +241,10 @@ def test_several_layers_become_one_file_with_their_names(ct, tmp_path):
     path = str(tmp_path / "both.seg.nrrd")
     assert viewer.layers.save(path, plugin=PLUGIN) == [path]
     assert io.read(path).label_names == {1: "liver", 2: "left kidney"}
+    masks[1].name = "what I saw"
+    assert drawing_of(masks).names == {1: "liver", 2: "what I saw"}
+    masks[1].data[5, 5:9, 5:9] = 7
+    assert drawing_of(masks).names == {1: "liver", 2: "what I saw 1", 3: "what I saw 7"}
     masks[1].data[3, 5:7, 5:7] = 1
     with pytest.raises(ExportError, match="overlap in 4 voxels"):
         viewer.layers.save(str(tmp_path / "c.nii.gz"), plugin=PLUGIN)
@@ -282,7 +304,7 @@ def test_the_report_of_an_answer_tells_question_and_answer(ct, tmp_path):
         "question": "Where is the liver?",
         "answer": "It is seen.",
         "provenance": {"model": "embedded", "window": (1, 2)},
-        "mask": {"segmenter": "embedded", "corrected": False},
+        "mask": {"segmenter": "embedded", "corrected": True},
         "label_names": {1: "liver"},
     }
     mask = Labels(
@@ -293,7 +315,7 @@ def test_the_report_of_an_answer_tells_question_and_answer(ct, tmp_path):
     )
     mask.data[3, 5:9, 5:9] = 1
     drawing = drawing_of([mask], for_dicom=True)
-    assert (drawing.drawn_by.kind, drawing.drawn_by.name) == ("AUTOMATIC", "embedded")
+    assert (drawing.drawn_by.kind, drawing.drawn_by.name) == ("SEMIAUTOMATIC", "embedded")
     export_mask(tmp_path / "a.json", drawing, "report")
     report = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert report["answer"]["question"] == "Where is the liver?"
@@ -302,7 +324,108 @@ def test_the_report_of_an_answer_tells_question_and_answer(ct, tmp_path):
     assert "study" not in report["answer"]
     export_mask(tmp_path / "a.dcm", drawing, "dicom-seg")
     segment = highdicom.seg.segread(tmp_path / "a.dcm").SegmentSequence[0]
-    assert (segment.SegmentAlgorithmType, segment.SegmentAlgorithmName) == ("AUTOMATIC", "embedded")
+    assert (segment.SegmentAlgorithmType, segment.SegmentAlgorithmName) == ("SEMIAUTOMATIC", "embedded")
+
+
+def answered(ct: Layer, *, index: int, model: str = "embedded") -> Labels:
+    """The mask layer of an answer on one axial slice, as it comes from the model."""
+    volume = drawing_of([Labels(np.zeros(ct.data.shape, np.uint8), scale=ct.scale, translate=ct.translate)])
+    grid = planes.plane_grid(volume.image, "axial", index)
+    mask = np.zeros(grid.shape, dtype=bool)
+    mask[5:9, 5:12] = True
+    found = Grounding(
+        "found",
+        "It is seen.",
+        grid,
+        Provenance(model, ""),
+        mask=mask,
+        box=(5, 5, 12, 9),
+        points=((6, 6), (8, 7)),
+    )
+    label = layers.AnswerLabel("a1", "Where is the liver?", "1: liver", (1.0, 0.0, 0.0))
+    transform = {name: getattr(ct, name) for name in ("scale", "translate", "units", "axis_labels")}
+    entries = layers.answer_layers(
+        found, layers.study_of(ct), label, image_shape=ct.data.shape, frame=None, transform=transform
+    )
+    return Layer.create(*entries[0])
+
+
+def drawn_and_told(mask: Labels) -> tuple[str, bool]:
+    drawing = drawing_of([mask], for_dicom=True)
+    return drawing.drawn_by.kind, drawing.about["mask"]["corrected"]
+
+
+def test_a_mask_that_was_painted_on_is_not_automatic(ct):
+    mask = answered(ct, index=4)
+    assert drawn_and_told(mask) == ("AUTOMATIC", False)
+    (drawn,) = np.unique(np.argwhere(mask.data)[:, 0])
+    first = tuple(np.argwhere(mask.data)[0])
+    for place, value in (
+        (first, 0),
+        (first, 2),
+        ((drawn, 0, 0), 1),
+        (((drawn + 3) % len(mask.data), 0, 0), 1),
+    ):
+        before = mask.data[place]
+        mask.data_setitem(tuple(np.array([n]) for n in place), value)
+        assert drawn_and_told(mask) == ("SEMIAUTOMATIC", True)
+        mask.data_setitem(tuple(np.array([n]) for n in place), before)
+        assert drawn_and_told(mask) == ("AUTOMATIC", False)
+
+
+def test_what_holds_for_one_answer_is_not_said_of_several_layers(ct):
+    masks = [answered(ct, index=3), answered(ct, index=5), answered(ct, index=7, model="other")]
+    both = drawing_of(masks[:2], for_dicom=True)
+    assert (both.drawn_by.kind, both.drawn_by.name) == ("AUTOMATIC", "embedded")
+    assert not both.about
+    assert drawing_of(masks, for_dicom=True).drawn_by is None
+    by_hand = Labels(np.zeros(ct.data.shape, np.uint8), scale=ct.scale, translate=ct.translate, name="spleen")
+    by_hand.data[9, 5:9, 5:9] = 1
+    assert drawing_of([masks[0], by_hand], for_dicom=True).drawn_by is None
+
+
+def test_layers_of_two_series_are_no_dicom_object():
+    affine = affine_of((0, 1, 2), (1, 1, 1), 8, 20)
+    volumes = [
+        Volume(np.full((4, 5, 6), n, np.int16), affine, "MR", name, series_uid=f"1.2.{n}")
+        for n, name in ((1, "early"), (2, "late"))
+    ]
+    viewers, masks = zip(*(drawn_anew(volume) for volume in volumes), strict=True)
+    for number, mask in enumerate(masks):
+        mask.data[number, 0, 0] = 1
+    with pytest.raises(ExportError, match="different studies"):
+        drawing_of(masks, for_dicom=True)
+    assert drawing_of(masks).labels.max() == 2
+    assert len(viewers) == 2
+
+
+def test_strokes_after_the_start_of_an_export_are_not_in_its_file(ct):
+    mask = Labels(np.zeros(ct.data.shape, np.uint8), scale=ct.scale, translate=ct.translate, name="liver")
+    foreign = Labels(np.zeros((3, 4, 5), np.uint8))
+    for layer in (mask, foreign):
+        drawing = drawing_of([layer])
+        layer.data[:] = 1
+        assert not drawing.labels.any()
+
+
+def test_a_study_is_found_without_reading_the_labels(ct):
+    import dask.array
+
+    def unreadable(*_args: object, **_more: object) -> None:
+        raise AssertionError("the labels were read")
+
+    for place in ({"scale": ct.scale, "translate": ct.translate}, {}):
+        made = Labels(np.zeros(ct.data.shape, np.uint8), **place)
+        attributes = {name: getattr(made, name) for name in _READ}
+        labels = dask.array.zeros(ct.data.shape, np.uint8).map_blocks(
+            unreadable, dtype=np.uint8, meta=made.data
+        )
+        image, folder = study_under([as_layer(labels, attributes)], for_dicom=True)
+        assert image.shape_kji == ct.data.shape
+        assert (folder, bool(image.series_uid)) == ((Path(ct_folder()), True) if place else (None, False))
+
+
+_READ = ("name", "metadata", "scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 
 def test_an_image_is_saved_with_its_true_place(tmp_path):

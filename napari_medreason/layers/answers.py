@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from napari_medreason.core.grounding import Grounding
 from napari_medreason.core.plane import AXES, Box, PlaneGrid, Point
 from napari_medreason.layers.study import METADATA_KEY, DisplayedPlane, LayerDataTuple, StudyRef, slice_index
+
+DRAWN_KEY = "drawn_mask"
+"""Under which the note in an answer's layers keeps its DrawnMask."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,28 @@ class AnswerLabel:
     question: str
     name: str
     colour: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class DrawnMask:
+    """A mask as a model drew it on one slice of layer data, to tell whether it was painted on since.
+
+    shape: of the layer data; index: of the slice in it; sha256: of the labels there.
+    """
+
+    shape: tuple[int, ...]
+    index: tuple[int | slice, ...]
+    sha256: str
+
+    def is_still(self, labels: NDArray[Any]) -> bool:
+        """Whether layer data hold this mask and nothing else."""
+        if labels.shape != self.shape or _labels_sha256(labels[self.index]) != self.sha256:
+            return False
+        return bool(np.count_nonzero(labels) == np.count_nonzero(labels[self.index]))
+
+
+def _labels_sha256(labels: NDArray[Any]) -> str:
+    return sha256(labels.astype(np.int64).tobytes()).hexdigest()
 
 
 def to_data(points_plane: NDArray[np.float64], study: StudyRef, displayed: DisplayedPlane) -> NDArray[Any]:
@@ -111,9 +137,11 @@ def answer_layers(
         return []
     displayed = shown_grid(grounding.grid, frame)
     masks = np.zeros(image_shape, dtype=np.uint8)
-    masks[slice_index(study, displayed)] = grounding.mask
+    index = slice_index(study, displayed)
+    masks[index] = grounding.mask
     features = _features(grounding, label)
-    common = {**transform, "metadata": _metadata(grounding, study, label)}
+    drawn = DrawnMask(masks.shape, index, _labels_sha256(masks[index]))
+    common = {**transform, "metadata": _metadata(grounding, study, label, drawn)}
     box = rectangle(grounding.box, study, displayed)
     points = to_data(np.array(grounding.points), study, displayed)
     pixels = max(grounding.grid.shape)
@@ -129,7 +157,7 @@ def mask_note(*, segmenter: str, weights_sha256: str, corrected: bool) -> dict[s
     return {"segmenter": segmenter, "weights_sha256": weights_sha256, "corrected": corrected}
 
 
-def _metadata(grounding: Grounding, study: StudyRef, label: AnswerLabel) -> dict[str, Any]:
+def _metadata(grounding: Grounding, study: StudyRef, label: AnswerLabel, drawn: DrawnMask) -> dict[str, Any]:
     return {
         METADATA_KEY: {
             "study": study,
@@ -144,6 +172,7 @@ def _metadata(grounding: Grounding, study: StudyRef, label: AnswerLabel) -> dict
                 weights_sha256=grounding.provenance.weights_sha256,
                 corrected=False,
             ),
+            DRAWN_KEY: drawn,
         }
     }
 

@@ -6,9 +6,9 @@ other programs copy metadata, and napari's own new Labels layers have none.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,8 +19,8 @@ from napari_medreason.core.label_names import named
 from napari_medreason.core.label_values import checked_labels
 from napari_medreason.core.volume import Volume
 from napari_medreason.errors import ExportError
-from napari_medreason.io.dicom_seg_write import DrawnBy
 from napari_medreason.io.exports import Drawing
+from napari_medreason.layers.answer_notes import about, drawn_by
 from napari_medreason.layers.label_maps import computed, full_name, has_own_place, label_names
 from napari_medreason.layers.opened import OpenedStudy, opened_studies
 from napari_medreason.layers.recognise import LayerLike, study_of
@@ -64,24 +64,39 @@ def as_layer(data: Any, attributes: Mapping[str, Any]) -> LayerLike:
 def drawing_of(masks: Sequence[LayerLike], *, for_dicom: bool = False) -> Drawing:
     """The labels of one or several Labels layers on the study that they lie on.
 
-    Several layers become one label map, counted anew from 1, each label named by its layer. for_dicom: the
-    series must be certain, not only the grid. ExportError when no study lies there, several different ones
-    do, or layers overlap; LabelMapError for values that are no labels.
+    Several layers become one label map, counted anew from 1, each label without a name named by its layer.
+    for_dicom: the series must be certain, not only the grid. ExportError when no study lies there, several
+    different ones do, or layers overlap; LabelMapError for values that are no labels.
     """
+    study_under(masks, for_dicom=for_dicom)
     parts = [_one_drawing(mask, for_dicom=for_dicom) for mask in masks]
-    if len(parts) == 1:
-        return parts[0]
-    first = parts[0]
-    if any(not np.array_equal(part.image.affine, first.image.affine) for part in parts):
-        raise ExportError("the layers lie on different studies; export them one by one")
-    return _merged(parts)
+    return parts[0] if len(parts) == 1 else _merged(parts, [mask.name for mask in masks])
+
+
+def study_under(layers: Sequence[LayerLike], *, for_dicom: bool = False) -> tuple[Volume, Path | None]:
+    """The grid of the study that layers lie on, and where it was read from, without a look at their voxels.
+
+    for_dicom and ExportError as in `drawing_of`.
+    """
+    under = [_grid_under(layer, for_dicom=for_dicom) for layer in layers]
+    first, place = under[0]
+    for image, _ in under[1:]:
+        other_series = for_dicom and image.series_uid != first.series_uid
+        if other_series or not np.array_equal(image.affine, first.affine):
+            raise ExportError("the layers lie on different studies; export them one by one")
+    return first, place
+
+
+def _grid_under(layer: LayerLike, *, for_dicom: bool) -> tuple[Volume, Path | None]:
+    found = _found(layer, for_dicom=for_dicom)
+    return (_grid(found.opened), found.opened.place) if found else (_foreign(layer), None)
 
 
 def image_of(layer: LayerLike) -> Volume:
     """The voxels of an image layer as a volume on the study that it lies on; errors as in `drawing_of`."""
     found = _found(layer, for_dicom=False)
     if found is None:
-        return _foreign(layer)
+        return replace(_foreign(layer), voxels=_stacked(computed(layer.data)))
     if _spatial_shape(layer) != found.opened.study.display_shape:
         raise ExportError(f"layer “{layer.name}” is a part of its study; export the whole image")
     return replace(
@@ -91,11 +106,9 @@ def image_of(layer: LayerLike) -> Volume:
 
 def _one_drawing(mask: LayerLike, *, for_dicom: bool) -> Drawing:
     found = _found(mask, for_dicom=for_dicom)
+    labels = _labels(mask)
     if found is None:
-        image = _foreign(mask)
-        labels = checked_labels(image.voxels)
-        return Drawing(labels, replace(image, voxels=_nothing(image.shape_kji)), _names(mask, labels))
-    labels = checked_labels(computed(mask.data))
+        return Drawing(_stacked(labels), _foreign(mask), _names(mask, labels))
     whole = _whole(labels, found, mask.name)
     stored = np.asarray(stored_array(whole, found.opened.study))
     frame = None
@@ -114,8 +127,8 @@ def _one_drawing(mask: LayerLike, *, for_dicom: bool) -> Drawing:
         _names(mask, labels),
         found.opened.place,
         frame,
-        _drawn_by(mask),
-        _about(mask),
+        drawn_by(mask, labels),
+        about(mask, labels),
     )
 
 
@@ -128,7 +141,7 @@ def _found(layer: LayerLike, *, for_dicom: bool) -> _Found | None:
         if isinstance(claimed, StudyRef) and one.opened.study == claimed:
             return _with_files(one, fitting)
     if not fitting:
-        if tuple(layer.axis_labels)[-3:] == AXIS_LABELS:
+        if tuple(layer.axis_labels)[-3:] == AXIS_LABELS or _resembles_a_study(layer):
             raise ExportError(
                 f"layer “{layer.name}” lies on no study that was opened here (it was moved or resampled, or "
                 "its study is not open); open the study, or put the layer back onto it"
@@ -146,6 +159,23 @@ def _found(layer: LayerLike, *, for_dicom: bool) -> _Found | None:
             "the layer like its image, or close the other studies"
         )
     return _with_files(fitting[0], fitting)
+
+
+def _resembles_a_study(layer: LayerLike) -> bool:
+    """Whether a layer was placed by somebody, and has the shape or the voxel size of an open study.
+
+    Taken as a layer from elsewhere, its labels would be written in the order of display, which can be a
+    flip. What has neither in common with a study is not taken for it later.
+    """
+    placed = layer.ndim in (3, 4) and has_own_place(layer)
+    return placed and any(
+        study.orientation_known
+        and (
+            _spatial_shape(layer) == study.display_shape
+            or np.allclose(np.array(layer.scale)[-3:], study.scale[-3:])
+        )
+        for study in open_studies()
+    )
 
 
 def _with_files(chosen: _Found, fitting: Sequence[_Found]) -> _Found:
@@ -213,15 +243,23 @@ def _nothing(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 
 def _foreign(layer: LayerLike) -> Volume:
-    """A layer that is not from here: its voxels as they are stored, orientation unknown."""
+    """The grid of a layer that is not from here: as its voxels are stored, orientation unknown."""
     study = study_of(layer)
-    array = computed(layer.data)
     return Volume(
-        array[np.newaxis] if array.ndim == 2 else array,
+        _nothing(study.shape_kji),
         np.array(study.affine),
         orientation_known=False,
         calibrated=study.calibrated,
     )
+
+
+def _stacked(array: NDArray[Any]) -> NDArray[Any]:
+    return array[np.newaxis] if array.ndim == 2 else array
+
+
+def _labels(mask: LayerLike) -> NDArray[np.integer[Any]]:
+    """The labels as they are now: a copy, since the user may paint on while they are written and compared."""
+    return checked_labels(np.array(mask.data) if isinstance(mask.data, np.ndarray) else computed(mask.data))
 
 
 def _names(mask: LayerLike, labels: NDArray[Any]) -> dict[int, str]:
@@ -233,43 +271,26 @@ def _names(mask: LayerLike, labels: NDArray[Any]) -> dict[int, str]:
     return {values[0]: full_name(mask.name)} if len(values) == 1 else {}
 
 
-def _drawn_by(mask: LayerLike) -> DrawnBy | None:
-    """The model that drew an answer's mask, and whether the user has changed it since."""
-    note = mask.metadata.get(METADATA_KEY)
-    drawn = note.get("mask") if isinstance(note, Mapping) else None
-    if not isinstance(drawn, Mapping) or not drawn.get("segmenter"):
-        return None
-    return DrawnBy("SEMIAUTOMATIC" if drawn.get("corrected") else "AUTOMATIC", str(drawn["segmenter"]))
-
-
-def _about(mask: LayerLike) -> dict[str, Any]:
-    """What the note of an answer's layer says, as plain JSON values; nothing for other layers."""
-    note = mask.metadata.get(METADATA_KEY)
-    if not isinstance(note, Mapping) or "answer" not in note:
-        return {}
-    kept = {
-        key: note[key] for key in ("question", "answer", "reasoning", "provenance", "mask") if key in note
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(kept, default=str))
-    return plain
-
-
-def _merged(parts: Sequence[Drawing]) -> Drawing:
+def _merged(parts: Sequence[Drawing], layer_names: Sequence[str]) -> Drawing:
     shapes = {part.labels.shape for part in parts}
     if len(shapes) > 1 or len({part.frame for part in parts}) > 1:
         raise ExportError("the layers are drawn on different frames; export them one by one")
     merged = np.zeros(parts[0].labels.shape, np.uint16)
     names: dict[int, str] = {}
-    number = 0
-    for part in parts:
-        for value in (int(value) for value in np.unique(part.labels) if value):
-            number += 1
+    for part, layer_name in zip(parts, layer_names, strict=True):
+        values = [int(value) for value in np.unique(part.labels) if value]
+        for value in values:
             inside = part.labels == value
             if overlap := int(np.count_nonzero(merged[inside])):
                 raise ExportError(
                     f"labels of different layers overlap in {overlap:,} voxels, which one file of labels "
                     "can't hold; export the layers one by one"
                 )
+            number = len(names) + 1
             merged[inside] = number
-            names[number] = part.names.get(value, "")
-    return replace(parts[0], labels=merged, names={value: name for value, name in names.items() if name})
+            unnamed = layer_name if len(values) == 1 else f"{layer_name} {value}"
+            names[number] = part.names.get(value) or unnamed
+    # What one answer says, and what drew one mask, does not hold for the others.
+    makers = {part.drawn_by for part in parts}
+    drawn_by = parts[0].drawn_by if len(makers) == 1 else None
+    return replace(parts[0], labels=merged, names=names, drawn_by=drawn_by, about={})
