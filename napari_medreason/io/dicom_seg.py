@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,7 @@ from napari_medreason.io.dicom_bit_frames import DEFLATED_FRAMES, bit_frames, is
 from napari_medreason.io.dicom_planes import SAME_PLACE, Planes
 from napari_medreason.io.dicom_seg_grid import seg_affine
 from napari_medreason.io.dicom_values import DAMAGED, FrameAttributes, first_item
+from napari_medreason.io.label_codes import UNCODED
 from napari_medreason.io.quiet import quiet_libraries
 
 SOP_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -33,6 +35,7 @@ _FRACTION = 0.5
 _MAX_FRAMES = 200_000
 _MAX_VOXELS = 2**33
 
+_BARE_LABEL = re.compile(r"segment[ _]?\d+", re.IGNORECASE)
 OVERLAP = "Segments overlap in {voxels:,} voxels; of these the segment with the higher number is shown."
 
 
@@ -64,7 +67,10 @@ class SegFrame:
 
 @dataclass(frozen=True, eq=False)
 class SegFile:
-    """The headers of a segmentation. orientation: row, then column direction; spacing: rows, columns, mm."""
+    """The headers of a segmentation. orientation: row, then column direction; spacing: rows, columns, mm.
+
+    slice_step: as stated, in mm. slice_distance: the same, or the thickness of a slice.
+    """
 
     path: Path
     shape: tuple[int, int]
@@ -72,6 +78,7 @@ class SegFile:
     frames: tuple[SegFrame, ...]
     orientation: tuple[float, ...] | None
     pixel_spacing: tuple[float, ...] | None
+    slice_step: float | None
     slice_distance: float | None
     referenced_series: tuple[str, ...]
     limit: float
@@ -247,7 +254,8 @@ def _seg_file(path: Path, header: Dataset) -> SegFile:
         frames=tuple(_frame(n, one, label_map=label_map) for n, one in enumerate(attributes)),
         orientation=orientations.pop(),
         pixel_spacing=attributes[0].numbers("PixelMeasuresSequence", "PixelSpacing", 2),
-        slice_distance=_slice_distance(attributes[0]),
+        slice_step=_millimetres(attributes[0], "SpacingBetweenSlices"),
+        slice_distance=_millimetres(attributes[0], "SpacingBetweenSlices", "SliceThickness"),
         referenced_series=tuple(
             str(item.get("SeriesInstanceUID", "")) for item in header.get("ReferencedSeriesSequence", ())
         ),
@@ -256,8 +264,8 @@ def _seg_file(path: Path, header: Dataset) -> SegFile:
     )
 
 
-def _slice_distance(attributes: FrameAttributes) -> float | None:
-    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+def _millimetres(attributes: FrameAttributes, *keywords: str) -> float | None:
+    for keyword in keywords:
         distance = attributes.number("PixelMeasuresSequence", keyword)
         if distance:
             return abs(distance)
@@ -289,10 +297,11 @@ def _first_number(value: Any) -> int:
 
 
 def _segment(item: Dataset) -> Segment:
-    """A bare "Segment 1" gives way to the meaning of the code."""
+    """A bare "Segment 1" gives way to the meaning of its code, where that one says more."""
     label = str(item.get("SegmentLabel", "")).strip()
     code = first_item(item, "SegmentedPropertyTypeCodeSequence")
-    if code is not None and (not label or label.lower().startswith("segment")):
+    says_more = code is not None and str(code.get("CodeValue")) != UNCODED.value
+    if code is not None and (not label or (says_more and _BARE_LABEL.fullmatch(label))):
         label = str(code.get("CodeMeaning", "")) or label
     return Segment(
         int(item.SegmentNumber), label, _by_code().get(str(code.get("CodeValue")), "") if code else ""

@@ -32,6 +32,8 @@ class _Frames(Protocol):
     @property
     def pixel_spacing(self) -> tuple[float, ...] | None: ...
     @property
+    def slice_step(self) -> float | None: ...
+    @property
     def slice_distance(self) -> float | None: ...
 
 
@@ -57,7 +59,7 @@ def seg_affine(found: _Frames) -> tuple[Affine, list[int]]:
     affine[:3, 0], affine[:3, 1] = row * column_mm, column * row_mm
     places, of_frame = _places(np.array(positions, np.float64), normal)
     affine[:3, 3] = places[0]
-    numbers = _numbers((places - places[0]) @ normal, found.slice_distance)
+    numbers = _numbers((places - places[0]) @ normal, found.slice_step)
     affine[:3, 2] = (
         (places[-1] - places[0]) / numbers[-1] if len(places) > 1 else normal * (found.slice_distance or 1.0)
     )

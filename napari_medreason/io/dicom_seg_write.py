@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from napari_medreason.io.atomic import replace_file
 from napari_medreason.io.dicom_source import DicomSource
 from napari_medreason.io.dicom_values import DAMAGED
 from napari_medreason.io.label_codes import LabelCode
+from napari_medreason.io.quiet import quiet_libraries
 
 MANUFACTURER = "napari-medreason"
 SERIES_OFFSET = 1000
@@ -51,34 +51,32 @@ def write_seg(
     touched.
     """
     numbers = _segment_numbers(labels, codes_of)
-    with warnings.catch_warnings():
-        # notes about unusual values in headers of the source
-        warnings.simplefilter("ignore")
-        try:
-            made = highdicom.seg.Segmentation(
-                source_images=_alike(source),
-                pixel_array=_in_file_order(numbers, source),
-                segmentation_type="BINARY",
-                segment_descriptions=[_description(one, drawn_by or DrawnBy()) for one in codes_of],
-                series_instance_uid=generate_uid(),
-                series_number=int(source.first.get("SeriesNumber") or 0) + SERIES_OFFSET,
-                sop_instance_uid=generate_uid(),
-                instance_number=1,
-                manufacturer=MANUFACTURER,
-                manufacturer_model_name=MANUFACTURER,
-                software_versions=__version__,
-                device_serial_number="none",
-                content_label="SEGMENTATION",
-                series_description=SERIES_DESCRIPTION,
-                specific_character_set="ISO_IR 192",
-            )
-            with replace_file(path) as temporary:
-                made.save_as(temporary)
-        except DAMAGED as error:
-            raise ExportError(
-                f"the source images lack something that a DICOM segmentation must repeat ({_words(error)}); "
-                "export NIfTI or NRRD"
-            ) from error
+    quiet_libraries()
+    try:
+        made = highdicom.seg.Segmentation(
+            source_images=_alike(source),
+            pixel_array=_in_file_order(numbers, source),
+            segmentation_type="BINARY",
+            segment_descriptions=[_description(one, drawn_by or DrawnBy()) for one in codes_of],
+            series_instance_uid=generate_uid(),
+            series_number=int(source.first.get("SeriesNumber") or 0) + SERIES_OFFSET,
+            sop_instance_uid=generate_uid(),
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            manufacturer_model_name=MANUFACTURER,
+            software_versions=__version__,
+            device_serial_number="none",
+            content_label="SEGMENTATION",
+            series_description=SERIES_DESCRIPTION,
+            specific_character_set="ISO_IR 192",
+        )
+        with replace_file(path) as temporary:
+            made.save_as(temporary)
+    except DAMAGED as error:
+        raise ExportError(
+            f"the source images lack something that a DICOM segmentation must repeat ({_words(error)}); "
+            "export NIfTI or NRRD"
+        ) from error
 
 
 def _alike(source: DicomSource) -> list[Dataset]:

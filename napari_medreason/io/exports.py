@@ -22,6 +22,7 @@ from napari_medreason.io.dicom_seg_write import DrawnBy, write_seg
 from napari_medreason.io.dicom_source import NO_DICOM, DicomSource, dicom_source
 from napari_medreason.io.label_codes import LabelCode, label_codes
 from napari_medreason.io.mask_report import mask_report, write_picture, write_report
+from napari_medreason.io.nrrd_segments import ascii_name
 from napari_medreason.io.proof import (
     Receipt,
     label_content,
@@ -41,6 +42,8 @@ AS_STORED = Caution(
     "so look whether it lies right.",
     "orientation",
 )
+UNEVEN = "The slices of the study do not lie evenly; positions and volumes in the file are approximate."
+ASCII_NAMES = "NRRD holds plain letters only; these names were changed: {names}."
 UNKNOWN = "Its orientation is unknown, so the file does not state one."
 
 
@@ -146,8 +149,7 @@ def export_image(path: Path, image: Volume) -> Receipt:
     content = f"{counted(k, 'slice', 'slices')} of {j} x {i}"
     if image.voxels.ndim == 4:
         content += f", {counted(image.frame_count, 'frame', 'frames')}"
-    notes = () if image.orientation_known else (UNKNOWN,)
-    return Receipt(Path(path).name, content, volume_differences(Path(path), image), notes)
+    return Receipt(Path(path).name, content, volume_differences(Path(path), image), _place_notes(image))
 
 
 def export_file(
@@ -245,16 +247,40 @@ def _voxel_export(path: Path, drawing: Drawing) -> Receipt:
     drawn = {int(value) for value in np.unique(drawing.labels)} - {0}
     if not drawn:
         raise ExportError("no label is drawn in the mask; there is nothing to export")
+    names, notes = _written_names(path, drawing.names, drawn)
     # Without modality and warnings of the image: what is read back is a label map.
     meant = Volume(
         drawing.labels,
         image.affine,
         orientation_known=image.orientation_known,
-        label_names={value: name for value, name in drawing.names.items() if value in drawn and name},
+        label_names=names,
     )
     write(path, meant)
-    notes = () if image.orientation_known else (UNKNOWN,)
+    notes = (*notes, *_place_notes(image))
     return Receipt(path.name, label_content(drawing.labels), volume_differences(path, meant), notes)
+
+
+def _written_names(
+    path: Path, names: Mapping[int, str], drawn: set[int]
+) -> tuple[dict[int, str], tuple[str, ...]]:
+    """The names of drawn labels as a file will hold them, and what is told of those that it can't hold."""
+    values = [value for value in sorted(drawn) if names.get(value, "").strip()]
+    found = {one.value: one.name for one in label_codes(np.array(values), names)} if values else {}
+    if not has_suffix(path, (".nrrd",)):
+        return found, ()
+    plain = {value: ascii_name(name) or f"label {value}" for value, name in found.items()}
+    changed = [f"“{name}” to “{plain[value]}”" for value, name in found.items() if plain[value] != name]
+    return plain, (ASCII_NAMES.format(names=_some(changed)),) if changed else ()
+
+
+def _place_notes(image: Volume) -> tuple[str, ...]:
+    """What a regular grid without doubts can't say of where an image lies."""
+    uneven = () if image.slice_positions is None else (UNEVEN,)
+    return uneven if image.orientation_known else (UNKNOWN, *uneven)
+
+
+def _some(words: list[str]) -> str:
+    return ", ".join(words[:5]) + (" …" if len(words) > 5 else "")
 
 
 def _has_no_voxels(image: Volume) -> bool:
@@ -265,8 +291,11 @@ def _has_no_voxels(image: Volume) -> bool:
 def _report_export(path: Path, drawing: Drawing, form: str) -> Receipt:
     labels, image = drawing.labels, drawing.image
     if form == "report":
+        notes = () if image.slice_positions is None else (UNEVEN,)
         report = mask_report(labels, image, drawing.names, drawing.about)
-        return Receipt(path.name, label_content(labels), write_report(path, report))
+        if notes:
+            report["notes"] = list(notes)
+        return Receipt(path.name, label_content(labels), write_report(path, report), notes)
     if not labels.any():
         raise ExportError("no label is drawn in the mask; there is nothing to export")
     if _has_no_voxels(image) and drawing.place is not None:
@@ -296,11 +325,7 @@ def _dicom_export(path: Path, drawing: Drawing, form: str) -> Receipt:
 
 def _notes(codes_of: tuple[LabelCode, ...], source: DicomSource) -> tuple[str, ...]:
     uncoded = [one.name for one in codes_of if not one.coded]
-    notes = (
-        (UNCODED.format(names=", ".join(uncoded[:5]) + (" …" if len(uncoded) > 5 else "")),)
-        if uncoded
-        else ()
-    )
+    notes = (UNCODED.format(names=_some(uncoded)),) if uncoded else ()
     return (*notes, MADE_UP_FRAME) if source.made_up_frame else notes
 
 

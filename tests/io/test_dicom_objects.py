@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +33,7 @@ from napari_medreason.errors import ExportError, LabelMapError, MedReasonError, 
 from napari_medreason.io import dicom_seg, dicom_seg_write, rtstruct
 from napari_medreason.io.base import ReadOptions
 from napari_medreason.io.dicom_planes import planes_of
-from napari_medreason.io.exports import Drawing, export_file, export_mask, load_mask
+from napari_medreason.io.exports import Drawing, export_file, export_image, export_mask, load_mask
 from napari_medreason.layers.mask_files import mask_layer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:highdicom")
@@ -304,6 +306,66 @@ def test_segmentations_of_others_overlapping_fractional_and_label_maps(study, tm
     labels = random_labels(image.shape_kji, 2) // 3
     made_by_highdicom(folder, labels, path, "LABELMAP")
     np.testing.assert_array_equal(on_grid_of(dicom_seg.read(path, OPTIONS), image), labels)
+
+
+def test_labels_that_begin_with_segment_keep_their_names(study, tmp_path, oblique_affine):
+    image, folder = study(oblique_affine)
+    names = {3: "segment 5", 6: "segmental artery"}
+    path = tmp_path / "a.dcm"
+    receipt = export_mask(path, Drawing(random_labels(image.shape_kji, 0), image, names, folder), "dicom-seg")
+    assert receipt.identical, receipt.words
+    assert [segment.name for segment in dicom_seg.open_seg(path).segments] == list(names.values())
+
+
+def test_the_thickness_of_slices_is_not_their_distance(study, tmp_path):
+    def thin(data: Dataset, k: int) -> None:
+        complete(data)
+        data.SliceThickness = "1"
+
+    image, folder = study(np.diag([0.7, 0.7, 10, 1.0]), change=thin)
+    path = tmp_path / "a.dcm"
+    export_mask(path, Drawing(np.ones(image.shape_kji, np.uint8), image, {}, folder), "dicom-seg")
+    data = pydicom.dcmread(path)
+    measures = data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert measures.SliceThickness == 1
+    measures.pop("SpacingBetweenSlices", None)
+    data.save_as(path)
+    found = dicom_seg.read(path, OPTIONS)
+    assert found.shape_kji == image.shape_kji
+    assert found.spacing_kji[0] == pytest.approx(10)
+
+
+def test_warnings_of_other_threads_are_heard_while_a_segmentation_is_made(
+    study, tmp_path, monkeypatch, oblique_affine
+):
+    image, folder = study(oblique_affine)
+    alike = dicom_seg_write._alike
+
+    def meanwhile(source: object) -> list[Dataset]:
+        with ThreadPoolExecutor(1) as other:
+            other.submit(warnings.warn, "read elsewhere", UserWarning, 1).result()
+        return alike(source)
+
+    monkeypatch.setattr(dicom_seg_write, "_alike", meanwhile)
+    drawing = Drawing(random_labels(image.shape_kji, 0), image, {}, folder)
+    with pytest.warns(UserWarning, match="read elsewhere"):
+        export_mask(tmp_path / "a.dcm", drawing, "dicom-seg")
+
+
+@pytest.mark.parametrize("positions", [None, [0, 1, 2.45, 5.13, 6]])
+def test_files_that_can_not_hold_uneven_slices_are_told(study, tmp_path, positions):
+    image, folder = study(np.diag([0.5, 0.5, 4, 1.0]), positions=positions)
+    drawing = Drawing(random_labels(image.shape_kji, 3), image, {}, folder)
+    receipts = [export_image(tmp_path / "i.nii.gz", image)] + [
+        export_mask(tmp_path / name, drawing, form)
+        for form, name in (("nifti", "a.nii.gz"), ("nrrd", "a.seg.nrrd"), ("report", "a.json"))
+    ]
+    uneven = positions is not None
+    assert ["approximate" in receipt.words for receipt in receipts] == [uneven] * 4
+    assert ("approximate" in (tmp_path / "a.json").read_text("utf-8")) == uneven
+    assert all(receipt.identical for receipt in receipts)
+    exact = export_mask(tmp_path / "a.dcm", drawing, "dicom-seg")
+    assert "approximate" not in exact.words
 
 
 def test_series_without_what_dicom_asks_for(study, tmp_path, oblique_affine):

@@ -16,6 +16,7 @@ from napari_medreason import io
 from napari_medreason.core.geometry import index_to_lps
 from napari_medreason.core.volume import Volume
 from napari_medreason.errors import ExportError, UnreadableImageError
+from napari_medreason.io.exports import Drawing, export_mask
 
 RELAXED = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -244,3 +245,20 @@ def test_real_files_lie_where_simpleitk_sees_them(real_data):
             np.testing.assert_allclose(
                 other.TransformIndexToPhysicalPoint(index), index_to_lps(index, volume.affine), atol=1e-3
             )
+
+
+def test_names_that_the_header_can_not_hold_are_made_plain_and_told(tmp_path):
+    labels = np.zeros((3, 4, 5), np.uint8)
+    labels[1, 1, :4] = [1, 2, 3, 4]
+    image = Volume(labels, np.eye(4))
+    names = {1: "Läsion", 2: "\u809d", 3: "a  b\\c " + "x" * 80}
+    for name in ("a.seg.nrrd", "a.nrrd"):
+        receipt = export_mask(tmp_path / name, Drawing(labels, image, names), "nrrd")
+        assert receipt.identical, receipt.words
+        assert "“Läsion” to “Lasion”" in receipt.words
+        found = io.read(tmp_path / name).label_names
+        assert (found[1], found[2]) == ("Lasion", "label 2")
+        assert found[3].startswith("a b/c xxx")
+    assert not export_mask(tmp_path / "b.nrrd", Drawing(labels, image, {1: "liver"}), "nrrd").notes
+    io.write(tmp_path / "c.nrrd", Volume(labels, np.eye(4), label_names=names))
+    assert io.read(tmp_path / "c.nrrd").label_names[1] == "Lasion"
