@@ -31,6 +31,7 @@ from .batches import Batch
 from .grown_network import grown, keep_loss, new_structures, only_new_rows
 from .loop import Evaluation
 from .losses import presence_loss, prompt_loss, side_loss, structure_loss
+from .new_rows import start_new_rows
 from .prompts import random_prompts
 from .replay import Replay
 from .run_data import LabelledPlane, RunRecords, labelled_planes, run_records
@@ -118,9 +119,11 @@ class EmbeddedTuning:
         old = len(data.expert.structures)
         torch.manual_seed(self.config.seed)
         self.network = grown(self.teacher, data.structures[old:])
+        slices = _slices(data, data.train)
+        start_new_rows(self.network, slices, data.expert)
         self.optimiser = _optimiser(self.network, old, self.settings)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        self.source = SliceSource(_slices(data, data.train), data.expert, SIZE)
+        self.source = SliceSource(slices, data.expert, SIZE)
         self.judged = _slices(data, data.validation or data.train)[: self.config.evaluation.records or None]
         self.replay = Replay(data.expert, data.structures, SIZE)
         self.kept_before = kept_dice(self.teacher, self.replay.held_out(), data.expert)

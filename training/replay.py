@@ -26,16 +26,9 @@ HELD_OUT_BATCHES, HELD_OUT_SEED = 4, 77
 class Replay:
     """Phantoms of the expert's body part."""
 
-    def __init__(
-        self,
-        expert: Expert,
-        structures: Sequence[str],
-        size: int,
-        *,
-        seeds: Sequence[int] = TRAINING_PHANTOMS,
-    ) -> None:
+    def __init__(self, expert: Expert, structures: Sequence[str], size: int) -> None:
         self.expert, self.structures, self.size = expert, tuple(structures), size
-        self._source = self._made(seeds)
+        self._source = self._made(TRAINING_PHANTOMS)
         self._held_out = tuple(self._batches(self._made(VALIDATION_PHANTOMS[:2])))
 
     def batch(self, count: int, strength: float, generator: torch.Generator) -> Batch:
