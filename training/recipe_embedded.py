@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_medreason.core.run_folder import LAST, EndReason
+from napari_medreason.core.run_memory import check_memory
 from napari_medreason.core.run_recipes import EmbeddedRecipe
 from napari_medreason.errors import RunError
 from napari_medreason.io import replace_file
@@ -35,7 +37,7 @@ from .new_rows import start_new_rows
 from .prompts import random_prompts
 from .replay import Replay
 from .run_data import LabelledPlane, RunRecords, labelled_planes, run_records
-from .runs import RunWriter
+from .runs import RunWriter, note
 from .train_embedded import device_tuning, seeded
 from .tuned_export import export_tuned
 from .tuned_scores import kept_dice, slice_scores
@@ -73,6 +75,7 @@ def train(writer: RunWriter, base: Path) -> EndReason:
         )
     records = run_records(config, base)
     _keep_data(writer, records)
+    note(check_memory(config, psutil.virtual_memory().available))
     return loop.run(EmbeddedTuning(writer, tuning_data(records)), writer)
 
 
