@@ -13,7 +13,7 @@ from PIL import Image
 from napari_medreason import cli, io
 from napari_medreason.core.cautions import kind_of
 from napari_medreason.io import proof
-from napari_medreason.io.exports import load_mask
+from napari_medreason.io.mask_on_study import load_mask
 from napari_medreason_sample_data import brain_file, ct_folder, truth
 
 

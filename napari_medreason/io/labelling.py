@@ -17,7 +17,7 @@ from napari_medreason.core.volume import Volume
 from napari_medreason.errors import LabelMapError
 from napari_medreason.io.base import counted
 from napari_medreason.io.dicom_seg import is_segmentation
-from napari_medreason.io.exports import load_mask
+from napari_medreason.io.mask_on_study import load_mask
 from napari_medreason.io.modality import TAKEN_AS_CT
 from napari_medreason.io.registry import read
 from napari_medreason.io.rtstruct import is_rtstruct

@@ -11,7 +11,7 @@ from napari_medreason.core.volume import Volume
 from napari_medreason.errors import ExportError, LabelMapError, MedReasonError, UnreadableImageError
 from napari_medreason.io import dicom_seg, rtstruct
 from napari_medreason.io.base import ReadOptions
-from napari_medreason.io.exports import load_mask
+from napari_medreason.io.mask_on_study import load_mask
 from napari_medreason.layers.opened import OpenedStudy, opened_studies
 from napari_medreason.layers.study import (
     AXIS_LABELS,

@@ -33,7 +33,8 @@ from napari_medreason.errors import ExportError, LabelMapError, MedReasonError, 
 from napari_medreason.io import dicom_seg, dicom_seg_write, rtstruct
 from napari_medreason.io.base import ReadOptions
 from napari_medreason.io.dicom_planes import planes_of
-from napari_medreason.io.exports import Drawing, export_file, export_image, export_mask, load_mask
+from napari_medreason.io.exports import Drawing, export_file, export_image, export_mask
+from napari_medreason.io.mask_on_study import load_mask
 from napari_medreason.layers.mask_files import mask_layer
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:highdicom")

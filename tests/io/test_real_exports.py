@@ -12,7 +12,8 @@ import SimpleITK as sitk
 
 from napari_medreason import io
 from napari_medreason.core.geometry import index_to_lps
-from napari_medreason.io.exports import Drawing, export_mask, load_mask
+from napari_medreason.io.exports import Drawing, export_mask
+from napari_medreason.io.mask_on_study import load_mask
 
 pytestmark = [pytest.mark.data, pytest.mark.filterwarnings("ignore::UserWarning")]
 
