@@ -33,7 +33,7 @@ from .batches import Batch
 from .grown_network import grown, keep_loss, new_structures, only_new_rows
 from .loop import Evaluation
 from .losses import presence_loss, prompt_loss, side_loss, structure_loss
-from .new_rows import start_new_rows
+from .new_rows import MOST_WEIGHT, start_new_rows
 from .prompts import random_prompts
 from .replay import Replay
 from .run_data import LabelledPlane, RunRecords, labelled_planes, run_records
@@ -262,9 +262,11 @@ def tuning_losses(
     kept_presence = functional.binary_cross_entropy_with_logits(
         presence[:, :old], base_presence.sigmoid(), weight=untold.float()
     )
-    ones = torch.ones(logits.shape[1] + 1)
+    # As in the regression that new rows start from; without it small findings fade while tuning.
+    weights = torch.ones(logits.shape[1] + 1)
+    weights[1 + old :] = MOST_WEIGHT
     return {
-        "structure": structure_loss(logits, quarter, batch.known.clone(), ones),
+        "structure": structure_loss(logits, quarter, batch.known.clone(), weights),
         "presence": presence_loss(presence, batch.labels, batch.known) + kept_presence,
         "side": side_loss(sides, batch.sides[:, 1::4, 1::4]) + functional.cross_entropy(sides, base_sides),
         "prompt": _prompt_part(network, features, batch, generator, (row, column)),
