@@ -24,7 +24,7 @@ def train(
         bool, typer.Option("--detach", help="Start it apart; it goes on when this terminal is closed.")
     ] = False,
 ) -> None:
-    """Fine-tune a model on records: medreason train [sft|grpo|embedded|prs-med|medisee] CONFIG."""
+    """Fine-tune a model on records: medreason train [RECIPE] CONFIG."""
     from napari_medreason import jobs
 
     config_file, text = _read(arguments)

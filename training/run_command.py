@@ -21,10 +21,6 @@ Runner = Callable[[RunWriter, Path], EndReason]
 
 RUNNERS: dict[RecipeName, str] = {
     "embedded": "recipe_embedded:train",
-    "sft": "sft:train",
-    "grpo": "grpo:train",
-    "prs-med": "joint:train_prs_med",
-    "medisee": "joint:train_medisee",
 }
 """Module and function of each recipe; imported when it is run, since each brings other libraries."""
 
@@ -34,10 +30,6 @@ Proof = Callable[[int, Path | None, Path], dict[str, Any]]
 
 PROOFS: dict[str, str] = {
     "embedded-tune": "prove_embedded_tune:prove",
-    "grpo": "prove_grpo:prove",
-    "prs-med": "prove_joint:prove_prs_med",
-    "medisee": "prove_joint:prove_medisee",
-    "ablations": "prove_joint:prove_ablations",
 }
 """Module and function of each proof."""
 

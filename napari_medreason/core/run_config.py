@@ -1,7 +1,6 @@
 """Configuration of a training run: a TOML file read into frozen dataclasses; an unknown key is an error.
 
-The dataclasses are also the form that the Fine-tune dock shows, so each has a default for every field but
-what the user must say.
+Each field has a default, but for what the user must say.
 """
 
 from __future__ import annotations
@@ -11,33 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from napari_medreason.core.run_recipes import (
-    EmbeddedRecipe,
-    GrpoRecipe,
-    MediSeeRecipe,
-    PrsMedRecipe,
-    SftRecipe,
-)
+from napari_medreason.core.run_recipes import EmbeddedRecipe
 from napari_medreason.core.strict import from_plain
 from napari_medreason.errors import DataSetError, RunError
 
-RecipeName = Literal["embedded", "sft", "grpo", "prs-med", "medisee"]
-RECIPES: dict[RecipeName, str] = {
-    "embedded": "Embedded model: minutes on a processor",
-    "sft": "Reasoner, by showing answers (supervised)",
-    "grpo": "Reasoner, by rewards (GRPO, as MedReasoner)",
-    "prs-med": "PRS-Med: words and mask together",
-    "medisee": "MediSee: words, box and mask together",
-}
-"""Recipes by id, with their titles."""
+RecipeName = Literal["embedded"]
+"""What can be trained so far; see run_recipes."""
 
 
 @dataclass(frozen=True)
 class Budget:
     """When a run ends at the latest; 0 is no limit.
 
-    steps: optimiser steps. minutes: of all sittings together. disk_megabytes: size of the run folder, which
-    is checked before the start and at every checkpoint.
+    steps: optimiser steps. minutes: of all sittings together. disk_megabytes: size of the run folder.
     """
 
     steps: int = 0
@@ -82,10 +67,6 @@ class RunConfig:
     budget: Budget = field(default_factory=Budget)
     evaluation: EvaluationPlan = field(default_factory=EvaluationPlan)
     embedded: EmbeddedRecipe = field(default_factory=EmbeddedRecipe)
-    sft: SftRecipe = field(default_factory=SftRecipe)
-    grpo: GrpoRecipe = field(default_factory=GrpoRecipe)
-    prs_med: PrsMedRecipe = field(default_factory=PrsMedRecipe)
-    medisee: MediSeeRecipe = field(default_factory=MediSeeRecipe)
 
     @property
     def settings(self) -> Any:
