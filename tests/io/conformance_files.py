@@ -77,7 +77,8 @@ def _dicom(header: Any, volume: Volume | None, said: str) -> tuple[str, str]:
     if values is None and volume is not None:
         values = _by_simpleitk(Path(header.filename))
     if values is None:
-        return _checked("undecoded", volume is None and "decode" in said, said)
+        reasons = ("decode", "cut short")
+        return _checked("undecoded", volume is None and any(words in said for words in reasons), said)
     if volume is None:
         return "differs", said
     frames = volume.voxels.reshape(values.shape) if volume.voxels.size == values.size else volume.voxels
