@@ -52,7 +52,7 @@ def _padded(image: Image.Image) -> Image.Image:
     """
     width, height = image.size
     side = max(width, height)
-    mean_colour = tuple(int(value * 255) for value in CLIP_MEAN)
-    square = Image.new("RGB", (side, side), mean_colour)
+    red, green, blue = (int(value * 255) for value in CLIP_MEAN)
+    square = Image.new("RGB", (side, side), (red, green, blue))
     square.paste(image, ((side - width) // 2, (side - height) // 2))
     return square
