@@ -31,6 +31,11 @@ def events_of(run):
     return list(read_events((run / "events.jsonl").read_text(encoding="utf-8")))
 
 
+def newest_step(run):
+    """0 before the first whole event."""
+    return max((e.step for e in events_of(run)), default=0) if (run / "events.jsonl").exists() else 0
+
+
 def curve(run):
     return [
         (e.kind, e.step, dict(e.values)) for e in events_of(run) if e.kind in ("step", "evaluation", "end")
@@ -50,12 +55,14 @@ def test_a_killed_run_goes_on_to_the_same_curve(tmp_path, toy):
     command = [sys.executable, str(TOY), str(whole), str(broken)]
     child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not (broken / "events.jsonl").exists() or max(e.step for e in events_of(broken)) < 15:
-        assert time.monotonic() < deadline
-        assert child.poll() is None
-        time.sleep(0.01)
-    child.kill()
-    child.wait()
+    try:
+        while newest_step(broken) < 15:
+            assert time.monotonic() < deadline
+            assert child.poll() is None
+            time.sleep(0.01)
+    finally:
+        child.kill()
+        child.wait()
     assert not (broken / "result.json").exists()
     run_command.execute(whole, broken)
     assert [e.words for e in events_of(broken) if e.kind == "start"] == ["started", "resumed"]
