@@ -11,7 +11,6 @@ from qtpy.QtGui import QTextCursor
 from qtpy.QtWidgets import (
     QComboBox,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
     QMenu,
     QPlainTextEdit,
@@ -25,6 +24,7 @@ from qtpy.QtWidgets import (
 from napari_medreason._qt import answer_words
 from napari_medreason._qt.answer_list import AnswerList
 from napari_medreason._qt.model_choice import ModelChoice
+from napari_medreason._qt.parts import side_by_side
 from napari_medreason._qt.question_box import QuestionBox
 from napari_medreason.session import Answer
 
@@ -119,9 +119,9 @@ class AskView(QWidget):
         grid.addWidget(self.models_button, 1, 2)
         grid.addWidget(self.question_box, 2, 0, 1, 3)
         grid.setColumnStretch(1, 1)
-        asking = _row((self.ask_button, 2), (self.open_button, 1))
-        history = _row((self.undo_button, 1), (self.redo_button, 1))
-        buttons = _row((self.export_button, 1), (self.delete_button, 1))
+        asking = side_by_side((self.ask_button, 2), (self.open_button, 1))
+        history = side_by_side((self.undo_button, 1), (self.redo_button, 1))
+        buttons = side_by_side((self.export_button, 1), (self.delete_button, 1))
         self.setMinimumWidth(300)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 8, 8, 8)
@@ -280,11 +280,3 @@ class AskView(QWidget):
             else "Nothing to undo: move the box or a point of an answer first"
         )
         self.redo_button.setToolTip("Bring the undone prompt forward" if redo else "Nothing was undone")
-
-
-def _row(*widgets: tuple[QWidget, int]) -> QHBoxLayout:
-    """Widgets side by side, each with its share of the width."""
-    row = QHBoxLayout()
-    for widget, share in widgets:
-        row.addWidget(widget, share)
-    return row

@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
     QPushButton,
     QSizePolicy,
@@ -21,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medreason._qt.correction_tools import TOOLS, Tool
+from napari_medreason._qt.parts import side_by_side
 from napari_medreason.worklist import LabelDefinition
 
 REASONS = (
@@ -98,14 +98,14 @@ class CorrectPage(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 6, 0, 0)
         layout.setSpacing(5)
-        layout.addLayout(_row((QLabel("Label", self), 0), (self.label, 1), (self.doubtful_button, 0)))
+        layout.addLayout(side_by_side((QLabel("Label", self), 0), (self.label, 1), (self.doubtful_button, 0)))
         layout.addWidget(self.only_shown)
         layout.addLayout(self._tool_grid())
-        layout.addLayout(_row((self.undo_button, 1), (self.redo_button, 1)))
+        layout.addLayout(side_by_side((self.undo_button, 1), (self.redo_button, 1)))
         layout.addSpacing(4)
         layout.addWidget(self.reason)
         layout.addLayout(
-            _row(
+            side_by_side(
                 (self.accept_button, 1),
                 (self.reject_button, 1),
                 (self.skip_button, 1),
@@ -206,9 +206,9 @@ class PreLabelPage(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 6, 0, 0)
         layout.setSpacing(5)
-        layout.addLayout(_row((QLabel("Model", self), 0), (self.model, 1)))
-        layout.addLayout(_row((QLabel("Ask on", self), 0), (self.step, 1)))
-        layout.addLayout(_row((self.this_button, 1), (self.waiting_button, 1)))
+        layout.addLayout(side_by_side((QLabel("Model", self), 0), (self.model, 1)))
+        layout.addLayout(side_by_side((QLabel("Ask on", self), 0), (self.step, 1)))
+        layout.addLayout(side_by_side((self.this_button, 1), (self.waiting_button, 1)))
         layout.addWidget(self.asked)
         layout.addStretch(1)
 
@@ -223,10 +223,3 @@ class PreLabelPage(QWidget):
         """Say what is asked."""
         asked = [f"{label.name}: {label.question or 'not asked'}" for label in labels]
         self.asked.setText("\n".join(asked))
-
-
-def _row(*widgets: tuple[QWidget, int]) -> QHBoxLayout:
-    row = QHBoxLayout()
-    for widget, stretch in widgets:
-        row.addWidget(widget, stretch)
-    return row

@@ -8,7 +8,6 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
-    QHBoxLayout,
     QHeaderView,
     QLineEdit,
     QListWidget,
@@ -20,6 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medreason._qt.parts import side_by_side
 from napari_medreason.core.agreement import LabelAgreement
 from napari_medreason.worklist import Comment, Settings
 
@@ -79,12 +79,14 @@ class ReviewPage(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 6, 0, 0)
         layout.setSpacing(5)
-        layout.addLayout(_row((self.begin_button, 1), (self.independent, 0)))
+        layout.addLayout(side_by_side((self.begin_button, 1), (self.independent, 0)))
         layout.addWidget(self.comments, 1)
-        layout.addLayout(_row((self.words, 1), (self.on_slice, 0), (self.comment_button, 0)))
-        layout.addLayout(_row((self.agree_button, 1), (self.changes_button, 1), (self.replace_button, 1)))
+        layout.addLayout(side_by_side((self.words, 1), (self.on_slice, 0), (self.comment_button, 0)))
+        layout.addLayout(
+            side_by_side((self.agree_button, 1), (self.changes_button, 1), (self.replace_button, 1))
+        )
         layout.addWidget(self.figures, 1)
-        layout.addLayout(_row((self.compare_button, 1)))
+        layout.addLayout(side_by_side((self.compare_button, 1)))
 
     def _connect(self) -> None:
         self.begin_button.clicked.connect(lambda: self.begin_wanted.emit(self.independent.isChecked()))
@@ -144,10 +146,3 @@ def comment_words(comment: Comment, settings: Settings) -> str:
 
 def _millimetres(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
-
-
-def _row(*widgets: tuple[QWidget, int]) -> QHBoxLayout:
-    row = QHBoxLayout()
-    for widget, stretch in widgets:
-        row.addWidget(widget, stretch)
-    return row

@@ -8,7 +8,6 @@ from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
-    QHBoxLayout,
     QHeaderView,
     QLabel,
     QLineEdit,
@@ -25,6 +24,7 @@ from qtpy.QtWidgets import (
 from napari_medreason._qt.correction_pages import CorrectPage, PreLabelPage
 from napari_medreason._qt.correction_review_page import ReviewPage
 from napari_medreason._qt.correction_table import COLUMNS, ItemTable
+from napari_medreason._qt.parts import side_by_side, text_label
 from napari_medreason.worklist import Item
 
 ORDERS = {
@@ -65,7 +65,7 @@ class CorrectionView(QWidget):
         for key, words in ORDERS.items():
             self.order.addItem(words, key)
         self.rows = QTableView(self)
-        self.counts = _wrapped(self)
+        self.counts = text_label(self, low=True)
         self.previous_button, self.next_button = QPushButton("◀ Previous", self), QPushButton("Next ▶", self)
         self.open_button = QPushButton("Open", self)
         self.open_button.setToolTip("Open the selected study (double-click)")
@@ -74,7 +74,7 @@ class CorrectionView(QWidget):
         self.progress.setTextVisible(False)
         self.progress.setMaximumHeight(6)
         self.cancel_button = QPushButton("Cancel", self)
-        self.status = _wrapped(self)
+        self.status = text_label(self, low=True)
         self.saved = QLabel(self)
 
     def _set_up_rows(self) -> None:
@@ -107,10 +107,10 @@ class CorrectionView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 8, 8, 8)
         layout.setSpacing(6)
-        layout.addLayout(_row((self.files_button, 0), (QLabel("Reader", self), 0), (self.reader, 1)))
+        layout.addLayout(side_by_side((self.files_button, 0), (QLabel("Reader", self), 0), (self.reader, 1)))
         layout.addWidget(splitter, 1)
-        layout.addLayout(_row((self.progress, 1), (self.cancel_button, 0)))
-        layout.addLayout(_row((self.status, 1), (self.saved, 0)))
+        layout.addLayout(side_by_side((self.progress, 1), (self.cancel_button, 0)))
+        layout.addLayout(side_by_side((self.status, 1), (self.saved, 0)))
         self.setMinimumWidth(400)
 
     def _upper(self) -> QWidget:
@@ -121,7 +121,9 @@ class CorrectionView(QWidget):
         layout.addWidget(self.order)
         layout.addWidget(self.rows, 1)
         layout.addWidget(self.counts)
-        layout.addLayout(_row((self.previous_button, 1), (self.open_button, 1), (self.next_button, 1)))
+        layout.addLayout(
+            side_by_side((self.previous_button, 1), (self.open_button, 1), (self.next_button, 1))
+        )
         return upper
 
     def _connect(self) -> None:
@@ -174,18 +176,3 @@ class CorrectionView(QWidget):
     def show_saved(self, words: str) -> None:
         """Whether everything drawn is on the disk."""
         self.saved.setText(words)
-
-
-def _wrapped(parent: QWidget) -> QLabel:
-    label = QLabel(parent)
-    label.setWordWrap(True)
-    label.setTextFormat(Qt.TextFormat.PlainText)  # file names stand in it
-    label.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
-    return label
-
-
-def _row(*widgets: tuple[QWidget, int]) -> QHBoxLayout:
-    row = QHBoxLayout()
-    for widget, stretch in widgets:
-        row.addWidget(widget, stretch)
-    return row

@@ -9,7 +9,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
     QLineEdit,
     QProgressBar,
@@ -21,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_medreason._qt.medpos_grid import RegionGrid, completer
 from napari_medreason._qt.medpos_model import RegionModel
+from napari_medreason._qt.parts import side_by_side, text_label
 from napari_medreason.core.medpos import Rule
 from napari_medreason.core.plane import AXES, Axis
 
@@ -63,7 +63,7 @@ class MedPosView(QWidget):
         for choice in (self.layer_choice, self.study_choice):
             choice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             choice.setMinimumContentsLength(8)
-        self.status = _wrapped(self)
+        self.status = text_label(self, low=True)
         self.progress = QProgressBar(self)
         self.progress.setTextVisible(False)
         self.progress.setMaximumHeight(6)
@@ -74,7 +74,7 @@ class MedPosView(QWidget):
         self.only_shown = QCheckBox("Slice on screen", self)
 
     def _make_lines(self) -> None:
-        self.sentences, self.verdicts = _wrapped(self), _wrapped(self)
+        self.sentences, self.verdicts = text_label(self, low=True), text_label(self, low=True)
         self.verdicts.setTextFormat(Qt.TextFormat.RichText)
         self.name_line, self.words_line = QLineEdit(self), QLineEdit(self)
         self.name_line.setPlaceholderText("left kidney     or a list: 1 liver, 2 spleen")
@@ -105,15 +105,17 @@ class MedPosView(QWidget):
         layout.setContentsMargins(8, 8, 8, 8)
         layout.setSpacing(6)
         layout.addLayout(grid)
-        layout.addLayout(_row((self.progress, 1), (self.cancel_button, 0)))
+        layout.addLayout(side_by_side((self.progress, 1), (self.cancel_button, 0)))
         layout.addWidget(self.status)
-        layout.addLayout(_row((self.filter_line, 1), (self.only_shown, 0)))
+        layout.addLayout(side_by_side((self.filter_line, 1), (self.only_shown, 0)))
         layout.addWidget(self.table, 1)
         layout.addWidget(self.sentences)
-        layout.addLayout(_row((self.name_line, 1), (self.name_button, 0)))
+        layout.addLayout(side_by_side((self.name_line, 1), (self.name_button, 0)))
         layout.addWidget(self.words_line)
         layout.addWidget(self.verdicts)
-        layout.addLayout(_row((self.overlay_box, 1), (self.refresh_button, 0), (self.export_button, 0)))
+        layout.addLayout(
+            side_by_side((self.overlay_box, 1), (self.refresh_button, 0), (self.export_button, 0))
+        )
         self.setMinimumWidth(340)
         self.verdicts.hide()
         self.show_idle()
@@ -182,19 +184,3 @@ def _fill(choice: QComboBox, names: Sequence[str], chosen: int) -> None:
     choice.addItems(list(names))
     choice.setCurrentIndex(chosen)
     choice.setEnabled(bool(names))
-
-
-def _wrapped(parent: QWidget) -> QLabel:
-    label = QLabel(parent)
-    label.setWordWrap(True)
-    label.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
-    label.setTextFormat(Qt.TextFormat.PlainText)  # names of layers and labels stand in it
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
-
-
-def _row(*widgets: tuple[QWidget, int]) -> QHBoxLayout:
-    row = QHBoxLayout()
-    for widget, stretch in widgets:
-        row.addWidget(widget, stretch)
-    return row

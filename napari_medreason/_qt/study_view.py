@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QGroupBox,
     QHBoxLayout,
-    QLabel,
     QProgressBar,
     QPushButton,
     QScrollArea,
@@ -22,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medreason._qt.canvas_settings import CONVENTIONS
+from napari_medreason._qt.parts import side_by_side, text_label
 from napari_medreason.core.check_list import Check, State
 from napari_medreason.core.plane import AXES
 
@@ -58,7 +58,7 @@ class StudyView(QWidget):
         self.image_choice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.image_choice.setMinimumContentsLength(8)
         self.image_choice.setToolTip("The image that this dock is about")
-        self.card, self.checks = _text(self), _text(self)
+        self.card, self.checks = text_label(self), text_label(self)
         self.plane_buttons = {axis: QPushButton(axis.capitalize(), self) for axis in AXES}
         for axis, button in self.plane_buttons.items():
             button.setToolTip(f"Show {axis} slices")
@@ -97,7 +97,7 @@ class StudyView(QWidget):
         self.progress.setTextVisible(False)
         self.progress.setMaximumHeight(6)
         self.cancel_button = QPushButton("Cancel", self)
-        self.status = _text(self)
+        self.status = text_label(self)
         self.show_idle()
 
     def _lay_out(self) -> None:
@@ -123,13 +123,15 @@ class StudyView(QWidget):
         layout.setSpacing(6)
         layout.addWidget(self.image_choice)
         layout.addWidget(area, 1)
-        layout.addLayout(_row(self.regrid_button, self.export_button))
-        layout.addLayout(_row(self.progress, self.cancel_button))
+        layout.addLayout(side_by_side(self.regrid_button, self.export_button))
+        layout.addLayout(side_by_side(self.progress, self.cancel_button))
         layout.addWidget(self.status)
         self.setMinimumWidth(320)
 
     def _view_rows(self) -> QVBoxLayout:
-        return _column(_row(*self.plane_buttons.values()), _row(self.letters_box, self.convention_choice))
+        return _column(
+            side_by_side(*self.plane_buttons.values()), side_by_side(self.letters_box, self.convention_choice)
+        )
 
     def _window_rows(self) -> QFormLayout:
         form = QFormLayout()
@@ -232,21 +234,6 @@ class StudyView(QWidget):
         """One line below everything."""
         self.status.setText(words)
         self.status.setVisible(bool(words))
-
-
-def _text(parent: QWidget) -> QLabel:
-    label = QLabel(parent)
-    label.setWordWrap(True)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    for widget in widgets:
-        row.addWidget(widget)
-    return row
 
 
 def _column(*parts: QWidget | QHBoxLayout) -> QVBoxLayout:

@@ -10,7 +10,6 @@ from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
-    QHBoxLayout,
     QLabel,
     QPushButton,
     QSizePolicy,
@@ -19,6 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medreason._qt.parts import side_by_side
 from napari_medreason._qt.template_slot_edit import SlotEdit
 from napari_medreason._qt.template_table import SYSTEM_NAMES
 from napari_medreason.core.anatomy import SUPER_CATEGORIES
@@ -90,8 +90,8 @@ class TemplateEditor(QWidget):
     def _lay_out(self) -> None:
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("For", _row(self.system, self.kind))
-        form.addRow("Scope", _row(self.scope, self.split))
+        form.addRow("For", side_by_side(self.system, self.kind))
+        form.addRow("Scope", side_by_side(self.scope, self.split))
         for field in TEXTS:
             form.addRow(field.capitalize(), self.texts[field])
         layout = QVBoxLayout(self)
@@ -100,7 +100,7 @@ class TemplateEditor(QWidget):
         layout.addLayout(form)
         layout.addWidget(self.preview, 3)
         layout.addWidget(self.findings, 2)
-        layout.addLayout(_row(self.save_button, self.discard_button))
+        layout.addLayout(side_by_side(self.save_button, self.discard_button))
 
     def _connect(self) -> None:
         self.system.currentIndexChanged.connect(self._fill_kinds)
@@ -214,13 +214,6 @@ class TemplateEditor(QWidget):
             self.findings.setHtml("<br>".join(lines))
         else:
             self.findings.setHtml("Nothing to look at: the checks found no fault.")
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    layout = QHBoxLayout()
-    for widget in widgets:
-        layout.addWidget(widget)
-    return layout
 
 
 def _filled(template: Template, words: str, facts: Facts) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
-    QHBoxLayout,
     QHeaderView,
-    QLabel,
     QMenu,
     QMessageBox,
     QProgressBar,
@@ -18,6 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_medreason._qt.parts import side_by_side, text_label
 from napari_medreason._qt.weights_table import WeightsTable, details
 from napari_medreason.engine.protocol_weights import WeightsSummary
 
@@ -59,7 +58,7 @@ class WeightsView(QWidget):
             columns.setStretchLastSection(True)
         if (selection := self.table.selectionModel()) is not None:
             selection.selectionChanged.connect(lambda *_: self.chosen.emit())
-        self.head, self.details, self.status = _text(self, HEAD), _text(self), _text(self)
+        self.head, self.details, self.status = text_label(self, HEAD), text_label(self), text_label(self)
 
     def _make_buttons(self) -> None:
         self.download_button = QPushButton("Download", self)
@@ -89,8 +88,10 @@ class WeightsView(QWidget):
         layout.addWidget(self.head)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.details)
-        layout.addLayout(_row(self.download_button, self.own_button, self.verify_button, self.forget_button))
-        layout.addLayout(_row(self.progress, self.cancel_button))
+        layout.addLayout(
+            side_by_side(self.download_button, self.own_button, self.verify_button, self.forget_button)
+        )
+        layout.addLayout(side_by_side(self.progress, self.cancel_button))
         layout.addWidget(self.status)
         self.setMinimumWidth(420)
 
@@ -138,18 +139,3 @@ class WeightsView(QWidget):
         self.progress.hide()
         self.cancel_button.hide()
         self.status.setText(words)
-
-
-def _text(parent: QWidget, words: str = "") -> QLabel:
-    label = QLabel(words, parent)
-    label.setWordWrap(True)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    for widget in widgets:
-        row.addWidget(widget)
-    return row

@@ -26,8 +26,8 @@ _TITLES: dict[CautionKind, tuple[str, str]] = {
     "spacing": ("Sizes in mm", "Pixel size and slice distance are given."),
     "anisotropy": ("Anisotropy", "Voxels are about as long as they are wide."),
     "values": ("Grey values", "Values are used as the file means them."),
-    "modality": ("Modality", "CT, MR or another kind, as the file says or as nothing speaks against."),
-    "other": ("Anything else", "Nothing else was found."),
+    "modality": ("Modality", "No guess about the kind of image was needed."),
+    "other": ("Anything else", "Nothing else is doubtful."),
 }
 """By kind, in the order of the list: title, and what is said when nothing is doubtful."""
 _SINGLE = "There is one slice only."

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from napari_medreason.core.renaming import rename
 from napari_medreason.errors import ExportError
-
-_ATTEMPTS = 5
 
 
 @contextmanager
@@ -29,7 +27,7 @@ def replace_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush(temporary)
-        _rename(temporary, path)
+        rename(temporary, path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ExportError(f"{path.name} can't be written: {reason}; check space and permission") from error
@@ -40,16 +38,3 @@ def replace_file(path: Path) -> Iterator[Path]:
 def _flush(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def _rename(source: Path, target: Path) -> None:
-    """Rename, again after a moment where Windows says that another program has the file open."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            source.replace(target)
-        except PermissionError:
-            if attempt == _ATTEMPTS - 1:
-                raise
-            time.sleep(0.1 * 2**attempt)
-        else:
-            return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,14 @@ from napari_medreason.core.geometry import axis_directions, is_oblique, spacing_
 from napari_medreason.core.regrid import is_sheared
 from napari_medreason.core.volume import Volume
 from napari_medreason.layers.label_maps import computed
-from napari_medreason.layers.study import METADATA_KEY, NOTES_KEY, ReadingNotes, StudyRef, stored_array
+from napari_medreason.layers.study import (
+    METADATA_KEY,
+    NOTES_KEY,
+    ReadingNotes,
+    StudyRef,
+    grid_volume,
+    stored_array,
+)
 
 NOT_OURS = Check(
     "orientation",
@@ -57,17 +65,11 @@ def reading_notes(study: StudyRef, metadata: Mapping[str, Any]) -> ReadingNotes 
 def study_volume(data: Any, study: StudyRef, notes: ReadingNotes) -> Volume:
     """The volume that an image layer of ours shows, with what its reader found; lazy data is computed."""
     array = computed(data)
-    return Volume(
-        stored_array(array[np.newaxis] if array.ndim == 2 else array, study),
-        np.array(study.affine),
-        modality=study.modality,
-        name=study.name,
-        orientation_known=study.orientation_known,
-        calibrated=study.calibrated,
-        series_uid=study.series_uid,
+    return replace(
+        grid_volume(study, notes.slice_positions),
+        voxels=stored_array(array[np.newaxis] if array.ndim == 2 else array, study),
         warnings=notes.warnings,
         slices_checked=notes.slices_checked,
-        slice_positions=notes.slice_positions,
     )
 
 

@@ -18,9 +18,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from napari_medreason.core.renaming import rename
 from napari_medreason.errors import CancelledError, WeightsError
 from napari_medreason.models.base import Cancelled
-from napari_medreason.models.files import move, write_text
+from napari_medreason.models.files import write_text
 
 ATTEMPTS = 5
 """Without one more byte; every byte gained begins the count anew."""
@@ -176,7 +177,7 @@ def _finish(file: RemoteFile, part: Path, target: Path, cancelled: Cancelled) ->
             f"{file.name} is not what it should be: its SHA-256 is {digest[:12]}…, {file.sha256[:12]}… is "
             "expected; nothing was kept, try again or choose another base_url"
         )
-    move(part, target)
+    rename(part, target)
     _forget(part)
     return digest
 

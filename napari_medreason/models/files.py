@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from pathlib import Path
 
-_ATTEMPTS = 5
+from napari_medreason.core.renaming import rename
 
 
 def write_text(file: Path, text: str) -> None:
@@ -19,19 +18,6 @@ def write_text(file: Path, text: str) -> None:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        move(temporary, file)
+        rename(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def move(source: Path, target: Path) -> None:
-    """Rename, again after a moment where Windows says that another program has the file open."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            source.replace(target)
-        except PermissionError:
-            if attempt == _ATTEMPTS - 1:
-                raise
-            time.sleep(0.1 * 2**attempt)
-        else:
-            return

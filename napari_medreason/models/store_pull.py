@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from napari_medreason.core.renaming import rename
 from napari_medreason.errors import WeightsError
 from napari_medreason.models.base import Cancelled
 from napari_medreason.models.catalogue import Loader, WeightFile, Weights
 from napari_medreason.models.download import RefusedError, RemoteFile, fetch, part_of
 from napari_medreason.models.download_hub import Plan, check_reachable, gated_advice, make_plan
-from napari_medreason.models.files import move
 from napari_medreason.models.settings import read_settings
 from napari_medreason.models.store import (
     OnTransfer,
@@ -78,7 +78,7 @@ def _convert(folder: Path) -> None:
         return
     from napari_medreason.models.checkpoints import safetensors_of  # needs torch
 
-    move(safetensors_of(old), new)
+    rename(safetensors_of(old), new)
 
 
 def _unfinished(entry: Weights) -> str:
