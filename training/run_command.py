@@ -21,6 +21,10 @@ Runner = Callable[[RunWriter, Path], EndReason]
 
 RUNNERS: dict[RecipeName, str] = {
     "embedded": "recipe_embedded:train",
+    "sft": "reasoning.sft:train",
+    "grpo": "reasoning.grpo:train",
+    "prs-med": "joint.prs_med:train",
+    "medisee": "joint.medisee:train",
 }
 """Module and function of each recipe; imported when it is run, since each brings other libraries."""
 
@@ -30,6 +34,11 @@ Proof = Callable[[int, Path | None, Path], dict[str, Any]]
 
 PROOFS: dict[str, str] = {
     "embedded-tune": "prove_embedded_tune:prove",
+    "grpo": "reasoning.prove_grpo:prove",
+    "rewards": "reasoning.prove_grpo:prove_rewards",
+    "prs-med": "joint.prove:prove_prs_med",
+    "medisee": "joint.prove:prove_medisee",
+    "ablations": "joint.prove:prove_ablations",
 }
 """Module and function of each proof."""
 

@@ -1,21 +1,38 @@
 """Configuration of a training run: a TOML file read into frozen dataclasses; an unknown key is an error.
 
-Each field has a default, but for what the user must say.
+Each field has a default, but for what the user must say. A recipe's `preset` names a set of values for its
+other keys; a key that is given wins over the preset.
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from napari_medreason.core.run_recipes import EmbeddedRecipe
+from napari_medreason.core.run_recipes_joint import (
+    MEDISEE_PRESETS,
+    PRS_MED_PRESETS,
+    MediSeeRecipe,
+    PrsMedRecipe,
+)
+from napari_medreason.core.run_recipes_reasoning import GRPO_PRESETS, SFT_PRESETS, GrpoRecipe, SftRecipe
 from napari_medreason.core.strict import from_plain
 from napari_medreason.errors import DataSetError, RunError
 
-RecipeName = Literal["embedded"]
-"""What can be trained so far; see run_recipes."""
+RecipeName = Literal["embedded", "sft", "grpo", "prs-med", "medisee"]
+"""What can be trained; see run_recipes, run_recipes_reasoning and run_recipes_joint."""
+
+PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "sft": SFT_PRESETS,
+    "grpo": GRPO_PRESETS,
+    "prs_med": PRS_MED_PRESETS,
+    "medisee": MEDISEE_PRESETS,
+}
+"""Of each recipe's table, the presets by name and the values that they set."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +84,20 @@ class RunConfig:
     budget: Budget = field(default_factory=Budget)
     evaluation: EvaluationPlan = field(default_factory=EvaluationPlan)
     embedded: EmbeddedRecipe = field(default_factory=EmbeddedRecipe)
+    sft: SftRecipe = field(default_factory=SftRecipe)
+    grpo: GrpoRecipe = field(default_factory=GrpoRecipe)
+    prs_med: PrsMedRecipe = field(default_factory=PrsMedRecipe)
+    medisee: MediSeeRecipe = field(default_factory=MediSeeRecipe)
 
     @property
     def settings(self) -> Any:
         """The settings of the chosen recipe."""
-        return getattr(self, self.recipe.replace("-", "_"))
+        return getattr(self, table_of(self.recipe))
+
+
+def table_of(recipe: RecipeName) -> str:
+    """The table (and field) that holds a recipe's own settings."""
+    return recipe.replace("-", "_")
 
 
 def read_run_config(path: Path) -> RunConfig:
@@ -86,9 +112,23 @@ def read_run_config(path: Path) -> RunConfig:
 def run_config(table: dict[str, Any], where: str) -> RunConfig:
     """A table of keys as a configuration; `where` is what messages call it."""
     try:
-        config: RunConfig = from_plain(RunConfig, table, where)
+        config: RunConfig = from_plain(RunConfig, _with_presets(table, where), where)
     except DataSetError as error:
         raise RunError(str(error)) from error
     if not config.records:
         raise RunError(f'{where}: no records are named; add records = ["records.jsonl"]')
     return config
+
+
+def _with_presets(table: dict[str, Any], where: str) -> dict[str, Any]:
+    """The table with the values of the presets that its recipes name; RunError for one that there is not."""
+    filled = dict(table)
+    for recipe, presets in PRESETS.items():
+        own = table.get(recipe)
+        if not isinstance(own, dict) or not isinstance(own.get("preset", "paper"), str):
+            continue
+        name = own.get("preset", "paper")
+        if name not in presets:
+            raise RunError(f"{where}: {recipe} has no preset {name!r}; choose {', '.join(presets)}")
+        filled[recipe] = {**presets[name], **own}
+    return filled

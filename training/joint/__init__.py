@@ -1,0 +1,1 @@
+"""Joint training of words and masks: PRS-Med and MediSee."""

@@ -1,0 +1,1 @@
+"""Training of reasoners: examples first (SFT), then rewards (GRPO)."""
