@@ -56,13 +56,26 @@ class Check:
 
 
 @dataclass(frozen=True, eq=False)
+class Workings:
+    """What an answer was made from, as far as the model tells; for evaluation, not part of the answer.
+
+    box_plane: half-open, points_plane: two (x, y), as proposed before a mask was drawn. probability:
+    (rows, columns) float32, 0 to 1, of each pixel of the plane being inside.
+    """
+
+    box_plane: Box | None = None
+    points_plane: tuple[Point, Point] | None = None
+    probability: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Grounding:
     """One answer, in the frame of its result plane (see core.plane).
 
     mask: (rows, columns) bool, box: half-open (x0, y0, x1, y1), points: two (x, y) inside the mask;
     all None unless the status is "found". confidence: 0 to 1, None when the model has none.
     structure: id in the anatomy vocabulary, "" for none. checks: tests of the answer that were made; a
-    failed one belongs where the user reads the answer.
+    failed one belongs where the user reads the answer. workings: not sent by the engine.
     """
 
     status: Status
@@ -77,6 +90,7 @@ class Grounding:
     structure: str = ""
     suggestions: tuple[str, ...] = field(default=())
     checks: tuple[Check, ...] = ()
+    workings: Workings = Workings()
 
     def __post_init__(self) -> None:
         if self.mask is not None and self.mask.shape != self.grid.shape:

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from napari_medreason.core.grounding import Grounding, Provenance, Seconds, mask_box
+from napari_medreason.core.grounding import Grounding, Provenance, Seconds, Workings, mask_box
 from napari_medreason.core.keypoints import key_points
 from napari_medreason.core.plane import Box, Plane, Point
 from napari_medreason.core.question import Question
@@ -164,6 +164,7 @@ class MedReasoner:
             confidence=None if emptied or hinted else reasoning.confidence,
             structure=reasoning.structure,
             suggestions=reasoning.suggestions,
+            workings=Workings(reasoning.box, reasoning.points),
         )
 
     def _mask_notes(self, masks: ScoredMasks) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_medreason.core.grounding import Grounding, Provenance, Seconds, mask_box
+from napari_medreason.core.grounding import Grounding, Provenance, Seconds, Workings, mask_box
 from napari_medreason.core.keypoints import key_points
 from napari_medreason.core.plane import Box
 from napari_medreason.core.question import Question
@@ -164,6 +164,7 @@ class MediSee:
             mask=mask if drawn else None,
             box=box,
             points=key_points(mask) if drawn else None,
+            workings=Workings(reasoning.box),
         )
 
 

@@ -6,6 +6,7 @@ worth checking. The system answers every question with a mask: it never learnt t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_medreason.core.grounding import Grounding, Provenance, Seconds, mask_box
+from napari_medreason.core.grounding import Grounding, Provenance, Seconds, Workings, mask_box
 from napari_medreason.core.keypoints import key_points
 from napari_medreason.core.medpos import locate
 from napari_medreason.core.question import Question
@@ -76,6 +77,8 @@ class PrsMed:
 
         A mask without pixels makes the answer "unknown": that none was drawn is no finding.
         """
+        from scipy.special import expit
+
         from napari_medreason.models.prs_med.pictures import map_to_plane
 
         _check(cancelled)
@@ -87,11 +90,14 @@ class PrsMed:
         states = self._states(question.text, words, picture, cancelled)
         features = self._features_of(picture)
         _check(cancelled)
-        inside = self._inside(features, states)
+        logits = self._logits(features, states)
+        inside = _stretched(logits) if self._faithful else logits
         mask = map_to_plane(inside, picture.shape[:2], frame) > 0
+        probability = expit(map_to_plane(logits, picture.shape[:2], frame))
         seconds = Seconds(self.load_seconds, reasoned - start, perf_counter() - reasoned)
         self.load_seconds = 0.0
-        return self._grounding(question, words, np.asarray(mask), seconds)
+        grounding = self._grounding(question, words, np.asarray(mask), seconds)
+        return replace(grounding, workings=Workings(probability=probability))
 
     def close(self) -> None:
         """Give memory back; the model is not used again."""
@@ -133,7 +139,7 @@ class PrsMed:
         ids, pixels = language.token_ids(text), language.pixels(picture)
         return language.hidden_states(ids, pixels, cancelled=cancelled)
 
-    def _inside(self, features: Tensor, states: Tensor) -> Tensor:
+    def _logits(self, features: Tensor, states: Tensor) -> Tensor:
         """A map (1, 1, size, size) that is above 0 inside the mask."""
         import torch
 
@@ -146,7 +152,7 @@ class PrsMed:
                 f"the mask of {self.id} holds values that are not numbers (NaN); use another precision such "
                 "as fp32, or install the weights again"
             )
-        return _stretched(logits) if self._faithful else logits
+        return logits
 
     def _features_of(self, picture: NDArray[np.uint8]) -> Tensor:
         """The encoder's features, made once for the same pixels."""
