@@ -1,0 +1,193 @@
+"""The page Runs of the Fine-tune dock: runs are listed, followed, stopped, resumed, deleted and judged.
+
+Run folders are read off the GUI thread, every second while the page is shown.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from napari.viewer import Viewer
+from qtpy.QtCore import QEvent, QTimer, QUrl, Signal
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_medreason import jobs
+from napari_medreason._qt import notify
+from napari_medreason._qt.background import Background
+from napari_medreason._qt.tune_runs_files import delete_run
+from napari_medreason._qt.tune_runs_reading import FollowedRun, ListedRun, RunReport, read_list
+from napari_medreason._qt.tune_runs_view import RunsView
+from napari_medreason.core.run_folder import CONFIG
+from napari_medreason.errors import MedReasonError, RunError
+
+REFRESH_MILLISECONDS = 1000
+
+
+class RunsPage(QWidget):
+    """Follows runs, also those that were started earlier or by the command line.
+
+    engine: a bridge of one's own, for tests; otherwise the one that all docks share.
+    accepted(model_id): an adapter can now be asked.
+    """
+
+    accepted = Signal(str)
+
+    def __init__(self, viewer: Viewer, parent: QWidget | None = None, *, engine: Any = None) -> None:
+        super().__init__(parent)
+        self._viewer, self._closed = viewer, False
+        self._others: list[Path] = []
+        self._wanted: Path | None = None
+        self._again = False
+        self._followed: FollowedRun | None = None
+        self._listing, self._following, self._acting = (Background(self) for _ in range(3))
+        self.view = RunsView(self)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view)
+        self._connect()
+        self._timer = QTimer(self)
+        self._timer.setInterval(REFRESH_MILLISECONDS)
+        self._timer.timeout.connect(self._tick)
+        self._timer.start()
+        self.refresh()
+
+    def _connect(self) -> None:
+        view = self.view
+        view.chosen.connect(self._choose)
+        view.stop_wanted.connect(self.stop)
+        view.resume_wanted.connect(self.resume)
+        view.delete_wanted.connect(self.delete)
+        view.folder_wanted.connect(self._open_folder)
+        view.other_wanted.connect(self.show_run)
+
+    @property
+    def folder(self) -> Path | None:
+        """The run that is followed."""
+        return None if self._followed is None else self._followed.folder
+
+    def refresh(self) -> None:
+        """Read the list and the chosen run now."""
+        self._again = True
+        self._listing.start(self._read_list, then=self._show_list, failed=notify.report)
+        self._follow()
+
+    def _tick(self) -> None:
+        if self.isVisible():
+            if not self._listing.busy:
+                self._listing.start(self._read_list, then=self._show_list, failed=notify.report)
+            self._follow()
+
+    def _read_list(self, **_: object) -> tuple[ListedRun, ...]:
+        return read_list(tuple(self._others))
+
+    def _show_list(self, runs: tuple[ListedRun, ...]) -> None:
+        if self._wanted is None and self._followed is None:
+            self._wanted = next((run.folder for run in (*_working(runs), *runs)), None)
+        wanted = self._wanted or self.folder
+        self.view.show_runs(runs, wanted)
+        if self.view.folder == self._wanted:
+            self._wanted = None
+        if self._followed is not None and self.view.folder is None:
+            self._choose(None)
+
+    def show_run(self, folder: Path) -> None:
+        """List and follow a run, wherever its folder lies."""
+        try:
+            jobs.summary(folder)
+        except MedReasonError as error:
+            notify.report(error)
+            return
+        if folder.resolve().parent != jobs.runs_root().resolve() and folder not in self._others:
+            self._others.append(folder)
+        self._wanted = folder
+        self.refresh()
+
+    def _choose(self, folder: Path | None) -> None:
+        """Follow another run, from its first event."""
+        if folder == self.folder:
+            return
+        self._following.cancel()
+        self._followed = None if folder is None else FollowedRun(folder)
+        self.view.show_report(None)
+        self._follow()
+
+    def _follow(self) -> None:
+        """Read on; one reading at a time, for each goes on where the last one ended."""
+        followed = self._followed
+        if followed is not None and not self._following.busy:
+            self._again = False
+            self._following.start(
+                lambda **_: followed.read(), then=partial(self._show, followed), failed=self._lost
+            )
+
+    def _show(self, followed: FollowedRun, report: RunReport) -> None:
+        if followed is self._followed:
+            self.view.show_report(report)
+            if self._again:
+                self._follow()
+
+    def _lost(self, error: Exception) -> None:
+        """The chosen run is gone, as when its folder was deleted; the list says so by leaving it out."""
+        self._followed = None
+        self.view.show_report(None)
+        if not isinstance(error, RunError):
+            notify.report(error)
+
+    def stop(self) -> None:
+        """Ask the chosen run to end after the step in hand."""
+        if self.folder is not None:
+            self._act(partial(jobs.stop, self.folder))
+
+    def resume(self) -> None:
+        """Go on with the chosen run in a new process."""
+        if self.folder is not None:
+            self._act(partial(_resume, self.folder))
+
+    def delete(self) -> None:
+        """Delete the chosen run, after the user has agreed."""
+        folder = self.folder
+        if folder is None or not self.view.confirm(
+            f"Delete the run “{folder.name}” with its checkpoints, samples and the adapter in its folder?\n\n"
+            "An adapter that you accepted stays."
+        ):
+            return
+        self._followed = None
+        self._act(partial(delete_run, folder))
+
+    def _act(self, work: Any) -> None:
+        """Do something with a run, then show how it stands."""
+        self._acting.start(lambda **_: work(), then=lambda _: self.refresh(), failed=self._not_done)
+
+    def _not_done(self, error: Exception) -> None:
+        notify.report(error)
+        self.refresh()
+
+    def _open_folder(self) -> None:
+        if self.folder is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.folder)))
+
+    def event(self, event: QEvent | None) -> bool:
+        """Read at once when the page comes into sight."""
+        if event is not None and event.type() == QEvent.Type.Show and not self._closed:
+            QTimer.singleShot(0, self._tick)
+        return bool(super().event(event))
+
+    def take_apart(self) -> None:
+        """Stop following; the runs go on."""
+        if self._closed:
+            return
+        self._closed = True
+        self._timer.stop()
+        for work in (self._listing, self._following):
+            work.cancel()
+
+
+def _working(runs: tuple[ListedRun, ...]) -> tuple[ListedRun, ...]:
+    return tuple(run for run in runs if run.running)
+
+
+def _resume(folder: Path) -> None:
+    jobs.start((folder / CONFIG).read_text(encoding="utf-8"), folder)

@@ -1,0 +1,173 @@
+"""The widgets of the Runs page; no rules here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QFileDialog,
+    QHeaderView,
+    QMessageBox,
+    QProgressBar,
+    QPushButton,
+    QTableView,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_medreason._qt.parts import side_by_side, text_label
+from napari_medreason._qt.tune_runs_reading import ListedRun, RunReport
+from napari_medreason._qt.tune_runs_table import RunsTable
+from napari_medreason._qt.tune_runs_words import can_resume, duration_words, end_words, left_words
+
+NO_RUNS = "No run yet. Start one on the page “New run”, or open the folder of a run that lies elsewhere."
+CHOOSE = "Choose a run to see how it does."
+
+
+class RunsView(QWidget):
+    """Emits what the user wants; shows what it is told."""
+
+    chosen = Signal(object)
+    stop_wanted = Signal()
+    resume_wanted = Signal()
+    delete_wanted = Signal()
+    folder_wanted = Signal()
+    other_wanted = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.model = RunsTable(self)
+        self._make_table()
+        self._make_buttons()
+        self.progress = QProgressBar(self)
+        self.progress.setMaximumHeight(8)
+        self.progress.setTextVisible(False)
+        self.status = text_label(self, CHOOSE, low=True)
+        self.notes = text_label(self, low=True)
+        self.tabs = QTabWidget(self)
+        self._lay_out()
+        self.show_report(None)
+
+    def _make_table(self) -> None:
+        self.table = QTableView(self)
+        self.table.setModel(self.model)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setWordWrap(False)
+        self.table.setMinimumHeight(96)
+        if (rows := self.table.verticalHeader()) is not None:
+            rows.hide()
+            rows.setDefaultSectionSize(self.table.fontMetrics().height() + 6)
+        if (columns := self.table.horizontalHeader()) is not None:
+            columns.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+            columns.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+            columns.setMinimumSectionSize(36)
+        if (selection := self.table.selectionModel()) is not None:
+            selection.selectionChanged.connect(lambda *_: self.chosen.emit(self.folder))
+
+    def _make_buttons(self) -> None:
+        self.stop_button = QPushButton("Stop", self)
+        self.stop_button.setToolTip("End it after the step in hand; it writes a checkpoint and what it made")
+        self.resume_button = QPushButton("Resume", self)
+        self.resume_button.setToolTip("Go on from the last checkpoint")
+        self.delete_button = QPushButton("Delete…", self)
+        self.folder_button = QPushButton("Show folder", self)
+        self.other_button = QPushButton("Open other…", self)
+        self.other_button.setToolTip("Follow a run whose folder lies elsewhere")
+        self.stop_button.clicked.connect(self.stop_wanted)
+        self.resume_button.clicked.connect(self.resume_wanted)
+        self.delete_button.clicked.connect(self.delete_wanted)
+        self.folder_button.clicked.connect(self.folder_wanted)
+        self.other_button.clicked.connect(self._choose_other)
+
+    def _lay_out(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.setSpacing(5)
+        layout.addWidget(self.table, 1)
+        layout.addLayout(
+            side_by_side(
+                (self.stop_button, 1),
+                (self.resume_button, 1),
+                (self.delete_button, 1),
+                (self.folder_button, 1),
+                (self.other_button, 1),
+            )
+        )
+        layout.addWidget(self.progress)
+        layout.addWidget(self.status)
+        layout.addWidget(self.notes)
+        layout.addWidget(self.tabs, 3)
+
+    def _choose_other(self) -> None:
+        if folder := QFileDialog.getExistingDirectory(self, "Folder of a run"):
+            self.other_wanted.emit(Path(folder))
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder of the chosen run."""
+        selection = self.table.selectionModel()
+        rows = selection.selectedRows() if selection is not None else []
+        return self.model.runs[rows[0].row()].folder if rows else None
+
+    def show_runs(self, runs: tuple[ListedRun, ...], chosen: Path | None) -> None:
+        """Show the list, with one run chosen."""
+        self.model.set_runs(runs)
+        row = self.model.row_of(chosen)
+        if row >= 0 and self.folder != chosen:
+            self.table.selectRow(row)
+        if not runs:
+            self.status.setText(NO_RUNS)
+        elif self.folder is None:
+            self.status.setText(CHOOSE)
+
+    def show_report(self, report: RunReport | None) -> None:
+        """Show how the chosen run stands, and what can be done with it; None when none is chosen."""
+        run = None if report is None else report.run.summary
+        self.stop_button.setEnabled(report is not None and report.run.running and not report.run.stopping)
+        self.resume_button.setEnabled(run is not None and can_resume(run))
+        fresh = run is not None and can_resume(run) and not run.resumable
+        self.resume_button.setText("Start again" if fresh else "Resume")
+        self.delete_button.setEnabled(run is not None and run.state != "running")
+        self.folder_button.setEnabled(run is not None)
+        self.progress.setVisible(report is not None and report.run.running)
+        if report is None or run is None:
+            self.notes.hide()
+            return
+        self._show_progress(report)
+        words = "\n".join(notes(report))
+        self.notes.setText(words)
+        self.notes.setVisible(bool(words))
+
+    def _show_progress(self, report: RunReport) -> None:
+        run, total = report.run.summary, report.total_steps
+        self.progress.setRange(0, total if run.step else 0)
+        self.progress.setValue(min(run.step, total))
+        self.status.setText(status_words(report))
+
+    def confirm(self, words: str) -> bool:
+        """Ask the user before something lasting."""
+        answer = QMessageBox.question(self, "Fine-tuning", words)
+        return bool(answer == QMessageBox.StandardButton.Yes)
+
+
+def status_words(report: RunReport) -> str:
+    """One line: name, step of how many, time, time left, or why it ended."""
+    run = report.run.summary
+    if not report.run.running:
+        return f"{run.name}: {end_words(run, report.end)}"
+    if report.run.stopping:
+        return f"{run.name}: ends after the step in hand, then writes what it made."
+    if not run.step:
+        return f"{run.name}: reading the records and getting ready …"
+    of = f" of {report.total_steps}" if report.total_steps else ""
+    parts = [f"step {run.step}{of}", duration_words(run.seconds), left_words(report.seconds_left)]
+    return f"{run.name}: {', '.join(part for part in parts if part)}"
+
+
+def notes(report: RunReport) -> list[str]:
+    """What the user should know beside the state, a line each."""
+    return [f"Note: {words}." for words in report.warnings]
