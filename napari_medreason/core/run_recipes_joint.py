@@ -20,14 +20,14 @@ Schedule = Literal["cosine by epoch", "cosine", "linear"]
 class PrsMedRecipe:
     """Joint training of PRS-Med.
 
-    epochs: passes over the training records; steps: optimiser steps in place of them, 0 for none; budget.steps
-    takes the place of both. batch: records at once, accumulation: batches for one step. clip: largest norm of
-    the gradient. lowest_rate: where the cosine ends. lora_targets: projections of the text layers' attention;
-    lora_tower: those of the vision tower too, which the released code adds but never trains. train_encoder:
-    all of the image encoder, as in the paper's best row. mask_loss: the paper's, or the released one with and
-    without its wrong argument. class_weight: of naming the kind of picture in the first class_epochs.
-    text_on: which words are learnt. decoder: "" is the base's, another one starts anew. size: side of the
-    square that the encoder sees. precision: of LLaVA-Med, "" is what fits. checkpointing: less memory, slower.
+    epochs: passes over the training records; steps: optimiser steps in place of them, 0 for none;
+    budget.steps takes the place of both. batch: records at once, accumulation: batches for one step.
+    clip: largest norm of the gradient. lowest_rate: where the cosine ends. lora_targets: projections of the
+    text layers' attention. train_encoder: all of the image encoder, as in the paper's best row. mask_loss: the
+    paper's, or the released one with and without its wrong argument. class_weight: of naming the kind of
+    picture in the first class_epochs. text_on: which words are learnt. decoder: "" is the base's, another one
+    starts anew. size: side of the square that the encoder sees. precision: of LLaVA-Med, "" is what fits.
+    checkpointing: less memory, but slower.
     """
 
     preset: str = "paper"
@@ -45,7 +45,6 @@ class PrsMedRecipe:
     lora_alpha: int = 16
     lora_dropout: float = 0.05
     lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
-    lora_tower: bool = False
     train_encoder: bool = True
     mask_loss: Literal["cross-entropy and dice", "structure", "structure as released"] = (
         "cross-entropy and dice"
@@ -127,7 +126,6 @@ PRS_MED_PRESETS: Mapping[str, Mapping[str, Any]] = {
         "batch": 4,
         "clip": 1.0,
         "lora_dropout": 0.1,
-        "lora_tower": True,
         "mask_loss": "structure as released",
         "text_on": "question and answer",
         "class_weight": 0.5,
