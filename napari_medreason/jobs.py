@@ -5,6 +5,7 @@ A run is a folder (core.run_folder) and, while it works, a process of its own th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -38,6 +39,7 @@ RunState = Literal["running", "ended", "broken off"]
 """broken off: its process is gone and left no result, as after a crash or a hard stop; it can be resumed."""
 STATE_FILE = "state.safetensors"
 _LOG_BYTES = 8192
+_TAIL_BYTES = 8192
 _children: list[subprocess.Popen[bytes]] = []
 """Started here: they outlive this program, but while it runs it must take note of their end."""
 
@@ -108,7 +110,10 @@ def start(config_text: str, folder: Path, *, base: Path | None = None) -> int:
 
 def _reap() -> None:
     """Let the system forget children that have ended."""
-    _children[:] = [child for child in _children if child.poll() is None]
+    for child in list(_children):
+        if child.poll() is not None:
+            with contextlib.suppress(ValueError):  # another thread was faster
+                _children.remove(child)
 
 
 def _detached() -> dict[str, Any]:
@@ -209,13 +214,15 @@ class EventTail:
         self._file = folder / EVENTS
         self._done = 0
         self._head = b""
+        self._number = -1
 
     def read(self) -> tuple[bool, tuple[RunEvent, ...]]:
         """(whether earlier events no longer hold, new events)."""
         try:
             with self._file.open("rb") as handle:
-                head = handle.read(256)
-                again = len(head) < len(self._head) or not head.startswith(self._head)
+                head, number = handle.read(256), os.fstat(handle.fileno()).st_ino
+                again = self._done > 0 and number != self._number  # taken back and grown again since
+                again = again or len(head) < len(self._head) or not head.startswith(self._head)
                 again = again or handle.seek(0, os.SEEK_END) < self._done
                 if again:
                     self._done = 0
@@ -225,6 +232,7 @@ class EventTail:
             return False, ()
         whole = data[: data.rfind(b"\n") + 1]
         self._head, self._done = head[: head.rfind(b"\n") + 1], self._done + len(whole)
+        self._number = number
         return again, tuple(read_events(whole.decode("utf-8", errors="replace")))
 
 
@@ -235,10 +243,19 @@ def events(folder: Path) -> Iterator[RunEvent]:
 
 def last_event(folder: Path) -> RunEvent | None:
     """The newest event of a run, None when there is none."""
-    last = None
-    for event in events(folder):
-        last = event
-    return last
+    file, size = folder / EVENTS, _TAIL_BYTES
+    while True:
+        try:
+            with file.open("rb") as handle:
+                end = handle.seek(0, os.SEEK_END)
+                handle.seek(max(0, end - size))
+                text = handle.read().decode("utf-8", errors="replace")
+        except OSError:
+            return None
+        found = list(read_events(text))
+        if found or size >= end:
+            return found[-1] if found else None
+        size *= 8
 
 
 def log_tail(folder: Path) -> str:
