@@ -23,8 +23,8 @@ class PrsMedRecipe:
     epochs: passes over the training records; steps: optimiser steps in place of them, 0 for none;
     budget.steps takes the place of both. batch: records at once, accumulation: batches for one step.
     clip: largest norm of the gradient. lowest_rate: where the cosine ends. lora_targets: projections of the
-    text layers' attention. train_encoder: all of the image encoder, as in the paper's best row. mask_loss: the
-    paper's, or the released one with and without its wrong argument. class_weight: of naming the kind of
+    text layers' attention. train_encoder: all of the image encoder, as in the paper's best row. mask_loss:
+    the paper's, or the released one with and without its wrong argument. class_weight: of naming the kind of
     picture in the first class_epochs. text_on: which words are learnt. decoder: "" is the base's, another one
     starts anew. size: side of the square that the encoder sees. precision: of LLaVA-Med, "" is what fits.
     checkpointing: less memory, but slower.

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from napari_medreason.core.plane import cut
 from napari_medreason.core.question import Question
 from napari_medreason.core.volume import Volume, Window
-from napari_medreason.errors import CancelledError, ModelUnavailableError, WeightsError
+from napari_medreason.errors import CancelledError, WeightsError
 from napari_medreason.models.fit import RESERVE, Host, loading_for
 from napari_medreason.models.llava_layout import read_llava
 from napari_medreason.models.medisee.pictures import isotropic_picture
@@ -377,8 +377,8 @@ def test_values_that_are_no_numbers_end_in_one_line(network, plane):
         ask(model_of(with_bias(network, float("nan"))), plane)
 
 
-def test_an_adapter_alone_is_refused(network, copied):
-    with pytest.raises(ModelUnavailableError, match="load the whole folder"):
+def test_the_released_lora_alone_is_no_adapter(network, copied):
+    with pytest.raises(WeightsError, match=r"holds no adapter\.json"):
         model_of(network).load_adapter(copied)
 
 

@@ -6,6 +6,7 @@ in the notes. The system answers every question with a place: it never learnt to
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +21,7 @@ from napari_medreason.core.plane import Box
 from napari_medreason.core.question import Question
 from napari_medreason.core.recent import Recent
 from napari_medreason.core.resample import ModelFrame
-from napari_medreason.errors import CancelledError, ModelUnavailableError
+from napari_medreason.errors import CancelledError
 from napari_medreason.models.base import Cancelled, OnText, Reasoning
 from napari_medreason.models.fit import Precision
 from napari_medreason.models.medisee.conversation import asked, explanation, read_prompt, shown
@@ -31,6 +32,7 @@ from napari_medreason.models.weights import weights_sha256
 if TYPE_CHECKING:
     from napari_medreason.models.medisee.medsam import SamPicture
     from napari_medreason.models.medisee.network import Hints, MediSeeNetwork, Spoken
+    from napari_medreason.models.reasoners.adapters import PutBack
 
 KEPT_PICTURES = 4
 """Planes whose MedSAM embedding is kept, 4 MB each."""
@@ -58,7 +60,8 @@ class MediSee:
         explain: bool = True,
         max_new_tokens: int = 256,
     ) -> None:
-        self.id, self.weights_sha256 = model_id, weights_sha256
+        self.id, self.weights_sha256, self._base_sha256 = model_id, weights_sha256, weights_sha256
+        self._take_off: Callable[[], PutBack] | None = None
         self.load_seconds = 0.0
         self._network = network
         self._prompt, self._explain, self._max_new_tokens = read_prompt(prompt), explain, max_new_tokens
@@ -88,14 +91,31 @@ class MediSee:
 
     def close(self) -> None:
         """Give memory back; the model is not used again."""
+        self.unload_adapter()
         self._pictures.clear()
         self._network.close()
 
     def load_adapter(self, folder: Path) -> None:
-        """MediSee's fine-tuned weights are whole checkpoints, so this always is a ModelUnavailableError."""
-        raise ModelUnavailableError(
-            f"MediSee takes no adapter such as {folder.name}; load the whole fine-tuned checkpoint instead"
-        )
+        """Answer with a tuned adapter on, in place of one there is.
+
+        WeightsError when it doesn't fit; the one before then stays.
+        """
+        from napari_medreason.models.medisee.adapter import put_on_medisee
+
+        put_back = self._take_off() if self._take_off is not None else None
+        try:
+            take_off, sha256 = put_on_medisee(self._network, Path(folder), self._base_sha256)
+        except BaseException:
+            if put_back is not None:
+                put_back()
+            raise
+        self._take_off, self.weights_sha256 = take_off, sha256
+
+    def unload_adapter(self) -> None:
+        """Take the adapter off again, if there is one; answers are then exactly the base's."""
+        if self._take_off is not None:
+            self._take_off()
+            self._take_off, self.weights_sha256 = None, self._base_sha256
 
     def _speak(self, question: Question, pixels: Any, on_text: OnText, cancelled: Cancelled) -> Spoken:
         turn = asked(self._prompt, self._network.llava.plain(question.text))

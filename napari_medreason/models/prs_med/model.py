@@ -20,7 +20,7 @@ from napari_medreason.core.keypoints import key_points
 from napari_medreason.core.medpos import locate
 from napari_medreason.core.question import Question
 from napari_medreason.core.recent import Recent
-from napari_medreason.errors import CancelledError, ModelUnavailableError, WeightsError
+from napari_medreason.errors import CancelledError, WeightsError
 from napari_medreason.models.base import Cancelled, OnText
 from napari_medreason.models.fit import Precision
 from napari_medreason.models.medisee.pictures import isotropic_picture
@@ -30,6 +30,7 @@ from napari_medreason.models.prs_med.positions import NAMES_NO_PLACE, position_c
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_medreason.models.prs_med.adapter import TunedPrsMed
     from napari_medreason.models.prs_med.network import PrsMedNetwork
 
 KEPT_PICTURES = 4
@@ -62,15 +63,13 @@ class PrsMed:
         max_new_tokens: int = 256,
         size: int = 1024,
     ) -> None:
-        from napari_medreason.models.prs_med.prompts import prompts_for
-
-        self.id, self.weights_sha256 = model_id, network.weights_sha256
-        self.load_seconds = 0.0
-        self._network = network
-        self._prompts = prompts_for(network.decoder.version, mask_from_answer=mask_from_answer)
-        self._faithful, self._sampled = faithful, sampled
+        self.id, self.load_seconds = model_id, 0.0
+        self._base = network
+        self._tuned: TunedPrsMed | None = None
+        self._faithful, self._sampled, self._mask_from_answer = faithful, sampled, mask_from_answer
         self._max_new_tokens, self._size = max_new_tokens, size
         self._features: Recent[Tensor] = Recent(KEPT_PICTURES)
+        self._use(network)
 
     def ask(self, question: Question, *, on_text: OnText, cancelled: Cancelled) -> Grounding:
         """Answer one question; CancelledError between tokens and stages.
@@ -101,15 +100,40 @@ class PrsMed:
 
     def close(self) -> None:
         """Give memory back; the model is not used again."""
+        self.unload_adapter()
         self._features.clear()
         self._network.close()
 
     def load_adapter(self, folder: Path) -> None:
-        """An adapter comes with its own encoder and decoder, so this always is a ModelUnavailableError."""
-        raise ModelUnavailableError(
-            f"PRS-Med takes no adapter alone, such as {folder.name}; load the whole folder that its training "
-            "wrote (adapter, image_encoder.pth, mask_decoder.pth) as its weights"
-        )
+        """Answer with a tuned adapter on, in place of one there is.
+
+        WeightsError when it doesn't fit; the one before then stays.
+        """
+        from napari_medreason.models.prs_med.adapter import put_on_prs_med
+
+        put_back = self._tuned.take_off() if self._tuned is not None else None
+        try:
+            self._tuned = put_on_prs_med(self._base, Path(folder))
+        except BaseException:
+            if put_back is not None:
+                put_back()
+            raise
+        self._use(self._tuned.network)
+
+    def unload_adapter(self) -> None:
+        """Take the adapter off again, if there is one; answers are then exactly the base's."""
+        if self._tuned is not None:
+            self._tuned.take_off()
+            self._tuned = None
+            self._use(self._base)
+
+    def _use(self, network: PrsMedNetwork) -> None:
+        from napari_medreason.models.prs_med.prompts import prompts_for
+
+        self._network, self.weights_sha256 = network, network.weights_sha256
+        self._prompts = prompts_for(network.decoder.version, mask_from_answer=self._mask_from_answer)
+        self._features.clear()
+        network.language.forget_images()
 
     def _write(self, question: str, picture: NDArray[np.uint8], on_text: OnText, cancelled: Cancelled) -> str:
         """The tidy answer; writing ends where the model would go on as the user."""
