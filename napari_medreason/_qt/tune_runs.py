@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from napari.utils.theme import get_theme
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
@@ -18,9 +19,16 @@ from napari_medreason import jobs
 from napari_medreason._qt import notify
 from napari_medreason._qt.background import Background
 from napari_medreason._qt.tune_runs_files import delete_run
-from napari_medreason._qt.tune_runs_reading import FollowedRun, ListedRun, RunReport, read_list
+from napari_medreason._qt.tune_runs_reading import (
+    FollowedRun,
+    ListedRun,
+    RunReport,
+    SampleAnswer,
+    read_list,
+    read_samples,
+)
 from napari_medreason._qt.tune_runs_view import RunsView
-from napari_medreason.core.run_folder import CONFIG
+from napari_medreason.core.run_folder import CONFIG, sample_folder
 from napari_medreason.errors import MedReasonError, RunError
 
 REFRESH_MILLISECONDS = 1000
@@ -42,7 +50,9 @@ class RunsPage(QWidget):
         self._wanted: Path | None = None
         self._again = False
         self._followed: FollowedRun | None = None
-        self._listing, self._following, self._acting = (Background(self) for _ in range(3))
+        self._listing, self._following, self._looking = (Background(self) for _ in range(3))
+        self._acting = Background()
+        """Never cancelled: what was begun is finished, and its fault is told, whatever closes."""
         self.view = RunsView(self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -62,6 +72,14 @@ class RunsPage(QWidget):
         view.delete_wanted.connect(self.delete)
         view.folder_wanted.connect(self._open_folder)
         view.other_wanted.connect(self.show_run)
+        view.samples.wanted.connect(self._look_at_samples)
+        self._viewer.events.theme.connect(self._take_theme)
+        self._take_theme()
+
+    def _take_theme(self, _event: object = None) -> None:
+        """Curves in the colours of the window."""
+        theme = get_theme(self._viewer.theme)
+        self.view.curves.set_theme(theme.background.as_hex(), theme.text.as_hex())
 
     @property
     def folder(self) -> Path | None:
@@ -136,6 +154,14 @@ class RunsPage(QWidget):
         if not isinstance(error, RunError):
             notify.report(error)
 
+    def _look_at_samples(self, step: int) -> None:
+        if self.folder is not None:
+            self._looking.start(
+                partial(_samples, sample_folder(self.folder, step)),
+                then=partial(self.view.samples.show_samples, step),
+                failed=notify.report,
+            )
+
     def stop(self) -> None:
         """Ask the chosen run to end after the step in hand."""
         if self.folder is not None:
@@ -181,12 +207,17 @@ class RunsPage(QWidget):
             return
         self._closed = True
         self._timer.stop()
-        for work in (self._listing, self._following):
+        self._viewer.events.theme.disconnect(self._take_theme)
+        for work in (self._listing, self._following, self._looking):
             work.cancel()
 
 
 def _working(runs: tuple[ListedRun, ...]) -> tuple[ListedRun, ...]:
     return tuple(run for run in runs if run.running)
+
+
+def _samples(place: Path, **_: object) -> tuple[SampleAnswer, ...]:
+    return read_samples(place)
 
 
 def _resume(folder: Path) -> None:

@@ -19,9 +19,12 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medreason._qt.parts import side_by_side, text_label
+from napari_medreason._qt.tune_curves import CurvesView
+from napari_medreason._qt.tune_log import LogView
 from napari_medreason._qt.tune_runs_reading import ListedRun, RunReport
 from napari_medreason._qt.tune_runs_table import RunsTable
 from napari_medreason._qt.tune_runs_words import can_resume, duration_words, end_words, left_words
+from napari_medreason._qt.tune_samples import SamplesView
 
 NO_RUNS = "No run yet. Start one on the page “New run”, or open the folder of a run that lies elsewhere."
 CHOOSE = "Choose a run to see how it does."
@@ -47,7 +50,10 @@ class RunsView(QWidget):
         self.progress.setTextVisible(False)
         self.status = text_label(self, CHOOSE, low=True)
         self.notes = text_label(self, low=True)
+        self.curves, self.samples, self.log = CurvesView(self), SamplesView(self), LogView(self)
         self.tabs = QTabWidget(self)
+        for page, title in ((self.curves, "Curves"), (self.samples, "Samples"), (self.log, "Log")):
+            self.tabs.addTab(page, title)
         self._lay_out()
         self.show_report(None)
 
@@ -135,12 +141,22 @@ class RunsView(QWidget):
         self.folder_button.setEnabled(run is not None)
         self.progress.setVisible(report is not None and report.run.running)
         if report is None or run is None:
-            self.notes.hide()
+            self._show_nothing()
             return
         self._show_progress(report)
         words = "\n".join(notes(report))
         self.notes.setText(words)
         self.notes.setVisible(bool(words))
+        if report.curves is not None:
+            self.curves.set_curves(report.curves)
+        self.samples.set_steps(report.sample_steps)
+        self.log.show_log(report.log)
+
+    def _show_nothing(self) -> None:
+        self.notes.hide()
+        self.curves.clear()
+        self.samples.clear()
+        self.log.show_log("")
 
     def _show_progress(self, report: RunReport) -> None:
         run, total = report.run.summary, report.total_steps
