@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any, cast
 
 from napari_medreason.errors import UnknownModelError
+from napari_medreason.models.adapted import adapted_info, adapted_infos, named_adapter
+from napari_medreason.models.adapter_store import installed
 from napari_medreason.models.base import GroundingModel, ModelInfo, Segmenter
 from napari_medreason.models.discovery import declared, is_built_in
 from napari_medreason.models.published import endpoint_models, named_pair, with_terms
@@ -24,7 +26,7 @@ __all__ = [
 
 
 def available() -> dict[str, ModelInfo]:
-    """Every known model by id: built-in ones, plugins' ones, and those on servers that the user named.
+    """Every known model by id: built-in ones, plugins' ones, those on servers, and those with an adapter.
 
     Plugins declare theirs under the entry points `napari_medreason.models`. Only a built-in model can be the
     default, so that installing a plugin does not change who answers.
@@ -33,7 +35,8 @@ def available() -> dict[str, ModelInfo]:
         id_: _listed(cast(ModelInfo, info), built_in=is_built_in(origin))
         for id_, (info, origin) in declared("MODELS").items()
     }
-    return found | {info.id: info for info in endpoint_models()}
+    found |= {info.id: info for info in endpoint_models()}
+    return found | adapted_infos(found, installed())
 
 
 def _listed(info: ModelInfo, *, built_in: bool) -> ModelInfo:
@@ -46,10 +49,14 @@ def default() -> str:
 
 
 def info(name: str) -> ModelInfo:
-    """The model list's entry for the id `name`, or a pair of published weights (REASONER+SEGMENTER).
+    """The model list's entry for an id: a model, a pair (REASONER+SEGMENTER), or one with an adapter (…@ID).
 
-    UnknownModelError lists the known ids; ModelUnavailableError when two weights make no pair.
+    UnknownModelError lists the known ids; ModelUnavailableError when two weights make no pair, WeightsError
+    when an adapter is damaged or for another base.
     """
+    if (adapted := named_adapter(name)) is not None:
+        base, adapter = adapted
+        return adapted_info(info(base), adapter)
     models = available()
     if name not in models and (pair := named_pair(name)) is not None:
         return pair

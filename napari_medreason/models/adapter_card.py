@@ -35,8 +35,9 @@ class AdapterCard:
     """What is known of an adapter.
 
     name: for people. base: model id, weights id of the catalogue, or "folder:NAME". base_weights_sha256: hash
-    of the base's weights as its answers show it. recipe, config: how it was trained. data_sha256: hash of
-    the records. records, patients: their numbers by split. structures: regions by name. date: ISO 8601.
+    of the base's weights (models.weights.weights_sha256 of its weight files), "" if unknown. recipe, config:
+    how it was trained. data_sha256: hash of the records. records, patients: their numbers by split.
+    structures: regions by name. date: ISO 8601.
     before_after: groups ("named", "prompted", "mask", "box", …) with "before", "after", "gain", "interval",
     "regions" and "patients", on records that neither base nor adapter has learnt from. files: SHA-256 by
     name, as they were when the adapter came into the store. extra: whatever else the trainer says; on the
@@ -135,6 +136,15 @@ def card_text(card: AdapterCard) -> str:
     table = {one.name: getattr(card, one.name) for one in fields(card) if one.name in _KEYS}
     table |= {key: value for key, value in card.extra.items() if key not in table}
     return json.dumps(_without_paths(table), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
+def check_base_weights(card: AdapterCard, sha256: str, *, base: str) -> None:
+    """WeightsError when the adapter was trained on other weights; `base` is what these are called."""
+    if card.base_weights_sha256 and card.base_weights_sha256 != sha256:
+        raise WeightsError(
+            f"adapter {card.name} was trained on other weights of {card.base} than those of {base}; get the "
+            "weights that it was made with, or train it again on these"
+        )
 
 
 def plain_name(text: str) -> str:

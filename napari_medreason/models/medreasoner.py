@@ -6,6 +6,7 @@ Reasoner proposed is kept in the notes of the provenance.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
@@ -112,13 +113,20 @@ class MedReasoner:
             raise ModelUnavailableError(
                 f"reasoner {self.reasoner.id} takes no adapter; choose the model that it was trained for"
             )
-        load(folder)
+        self._changing(lambda: load(folder))
 
     def unload_adapter(self) -> None:
         """Take the Reasoner's adapter off again, if it has one."""
         unload = getattr(self.reasoner, "unload_adapter", None)
         if unload is not None:
-            unload()
+            self._changing(unload)
+
+    def _changing(self, change: Callable[[], None]) -> None:
+        """Change the Reasoner; embeddings go with the segmenter's weights, if it shares them."""
+        before = self.segmenter.weights_sha256
+        change()
+        if self.segmenter.weights_sha256 != before:
+            self._embeddings.clear()
 
     def _segment(self, question: Question, reasoning: Reasoning, cancelled: Cancelled) -> ScoredMasks:
         _check(cancelled)

@@ -102,10 +102,19 @@ class EmbeddedModel:
         self.perceiver.take_off()
 
 
-def create_pair() -> MedReasoner:
+def create(folder: str | Path | None = None) -> EmbeddedModel:
+    """The embedded model; folder: of other weights of it, such as merged ones."""
+    return EmbeddedModel(_perceiver(folder))
+
+
+def create_pair(folder: str | Path | None = None) -> MedReasoner:
     """The embedded Reasoner and Segmenter composed as any other pair; they share what they saw."""
-    perceiver = Perceiver()
+    perceiver = _perceiver(folder)
     return MedReasoner(EmbeddedReasoner(perceiver), EmbeddedSegmenter(perceiver), model_id="embedded-pair")
+
+
+def _perceiver(folder: str | Path | None) -> Perceiver:
+    return Perceiver() if folder is None else Perceiver(Path(folder))
 
 
 MODELS = (
@@ -115,7 +124,7 @@ MODELS = (
         system="napari-medreason",
         summary="Small grounding network that comes with the plugin; organs on CT, brain structures on MR",
         licence="BSD-3-Clause; data sources in the model card",
-        create=EmbeddedModel,
+        create=create,
         default=True,
     ),
     ModelInfo(

@@ -69,7 +69,7 @@ class Perceiver:
     def put_on(self, adapter: Path) -> None:
         """Look with a tuned expert; WeightsError when it does not fit, and nothing is changed then."""
         experts = tuned_experts(adapter, self._own)
-        networks = {expert.id: load_network(expert) for expert in experts if expert not in self._own}
+        networks = {expert.sha256: load_network(expert) for expert in experts if expert not in self._own}
         self._use(experts, networks)
 
     def take_off(self) -> None:
@@ -77,10 +77,11 @@ class Perceiver:
         self._use(self._own, {})
 
     def _use(self, experts: tuple[Expert, ...], networks: dict[str, GroundingNetwork]) -> None:
-        """Exchange the experts; networks that are still right are kept."""
-        kept = {e.id: self._networks[e.id] for e in experts if e in self.experts and e.id in self._networks}
-        self.experts, self.weights_sha256 = experts, combined_hash(experts)
-        self._networks = kept | networks
+        """Exchange the experts; the model's own networks stay loaded, so that taking off loads nothing."""
+        weights_sha256 = combined_hash(experts)
+        own = {expert.sha256 for expert in self._own}
+        kept = {sha256: network for sha256, network in self._networks.items() if sha256 in own}
+        self.experts, self.weights_sha256, self._networks = experts, weights_sha256, kept | networks
         self._seen.clear()
 
     def expert_for(self, plane: Plane) -> Expert | None:
@@ -109,9 +110,9 @@ class Perceiver:
 
     def network(self, expert: Expert) -> GroundingNetwork:
         """The expert's network, loaded once; WeightsError when its weights are damaged."""
-        if expert.id not in self._networks:
-            self._networks[expert.id] = load_network(expert)
-        return self._networks[expert.id]
+        if expert.sha256 not in self._networks:
+            self._networks[expert.sha256] = load_network(expert)
+        return self._networks[expert.sha256]
 
     def prepare(self, plane: Plane) -> None:
         """Load all that `perceive` will need for this plane, so that loading isn't counted as reasoning."""

@@ -37,6 +37,25 @@ def put_on(network: Any, folder: Path) -> tuple[Callable[[], PutBack], str]:
     WeightsError when the folder holds no adapter, one for another network, or one in another shape; the
     network is then as it was.
     """
+    adapted, sha256 = _adapted(network, folder)
+    network.eval()
+    return lambda: _take_off(adapted), sha256
+
+
+def merged(network: Any, folder: Path) -> Any:
+    """The network with a LoRA adapter merged into its own weights, in place; WeightsError as for `put_on`."""
+    adapted, _ = _adapted(network, folder)
+    try:
+        return adapted.merge_and_unload(safe_merge=True)
+    except ValueError as error:
+        raise WeightsError(
+            f"adapter {folder.name} holds values that are not numbers (NaN); its training failed, train it "
+            "again"
+        ) from error
+
+
+def _adapted(network: Any, folder: Path) -> tuple[Any, str]:
+    """The network within PEFT, and the hash of the adapter's weights."""
     from peft import LoraConfig, PeftModel
 
     settings = _settings(folder)
@@ -58,8 +77,7 @@ def put_on(network: Any, folder: Path) -> tuple[Callable[[], PutBack], str]:
     except WeightsError:
         adapted.unload()
         raise
-    network.eval()
-    return lambda: _take_off(adapted), sha256
+    return adapted, sha256
 
 
 def _fill(adapted: Any, tensors: dict[str, Any], name: str) -> None:

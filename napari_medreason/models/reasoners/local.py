@@ -16,6 +16,7 @@ from typing import Any
 from napari_medreason.core.question import Question
 from napari_medreason.core.resample import ModelFrame
 from napari_medreason.errors import ModelUnavailableError
+from napari_medreason.models.adapter_card import CARD, check_base_weights, read_adapter_card
 from napari_medreason.models.base import Cancelled, OnText, Reasoning
 from napari_medreason.models.fit import Precision
 from napari_medreason.models.memory import give_memory_back
@@ -121,10 +122,12 @@ class LocalReasoner:
     def load_adapter(self, folder: Path) -> None:
         """Put a PEFT adapter on the model, in place of one there is.
 
-        WeightsError when it doesn't fit; the one before then stays.
+        WeightsError when it doesn't fit, or was trained on other weights; the one before then stays.
         """
         from napari_medreason.models.reasoners.adapters import put_on
 
+        if (Path(folder) / CARD).is_file():
+            check_base_weights(read_adapter_card(Path(folder)), self._base_sha256, base=self.id)
         with self._model.changing() as network:
             put_back = self._adapter() if self._adapter is not None else None
             try:
