@@ -22,13 +22,18 @@ Told = Callable[[str], None]
 
 @dataclass(eq=False)
 class Loaded:
-    """A model or segmenter; planned: bytes it was planned to need, 0 for models that plan nothing."""
+    """A model or segmenter.
+
+    planned: bytes it was planned to need, 0 for models that plan nothing. adapter: key of the one that it has
+    on, "" for none.
+    """
 
     id: str
     model: Any
     options: Map
     notes: tuple[str, ...] = ()
     planned: int = 0
+    adapter: str = ""
     used: float = field(default_factory=time.monotonic)
 
 
