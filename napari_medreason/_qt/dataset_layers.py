@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from napari.layers import Image
+from napari.layers import Image, Labels
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
@@ -40,9 +40,10 @@ class LayerCase:
         return None if self.image is None else label_volume(self.image.data, self.study, None).voxels
 
 
-def taken(viewer: Viewer) -> list[LayerCase]:
-    """Copies of all Labels layers that hold a label; DataSetError or LabelMapError with the reason."""
-    found = [_case(label_source(viewer, layer)) for layer in label_layers(viewer)]
+def taken(viewer: Viewer, only: Labels | None = None) -> list[LayerCase]:
+    """Copies of the Labels layers that hold a label, or of one; DataSetError or LabelMapError if none."""
+    wanted = label_layers(viewer) if only is None else [only]
+    found = [_case(label_source(viewer, layer)) for layer in wanted]
     cases = [case for case in found if case is not None]
     if not cases:
         raise DataSetError("there is no Labels layer with a label in the viewer; paint one, or add a folder")

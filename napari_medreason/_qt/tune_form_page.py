@@ -1,0 +1,248 @@
+"""How a run is to go, as the user sees it: a few things first, all others under “More settings”."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QFormLayout,
+    QLabel,
+    QLineEdit,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_medreason._qt.parts import text_label
+from napari_medreason._qt.tune_form import PRESET, RECIPES, fields_of, with_preset
+from napari_medreason._qt.tune_form_bases import BaseChoice, base_choices
+from napari_medreason._qt.tune_form_fields import FieldsForm
+from napari_medreason.core.run_config import (
+    PRESETS,
+    Budget,
+    EvaluationPlan,
+    RecipeName,
+    RunConfig,
+    table_of,
+)
+
+MINUTES = 15.0
+FOLDER = "a folder of weights"
+"""Data of the entry that lets the user choose a folder."""
+UNNAMED = RunConfig("embedded", ("records.jsonl",), "")
+"""A configuration with nothing but defaults."""
+
+
+class RunForm(QWidget):
+    """The settings of a run, without its records. changed: something else stands there now."""
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._bases: dict[str, BaseChoice] = {}
+        self._make_first()
+        self._make_rest()
+        self._lay_out()
+        self._connect()
+        self.show_recipe()
+
+    def _make_first(self) -> None:
+        self.name = QLineEdit(self)
+        self.name.setPlaceholderText("such as our-lesions")
+        self.name.setToolTip("Of the run, and of the tuned model that results")
+        self.recipe, self.base, self.preset = QComboBox(self), QComboBox(self), QComboBox(self)
+        for recipe, words in RECIPES.items():
+            self.recipe.addItem(words, recipe)
+        self.recipe.setToolTip("What is trained, and how")
+        self.preset.setToolTip("A set of values for all settings of the recipe; your changes win over it")
+        for choice in (self.recipe, self.base, self.preset):
+            choice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.minutes = QDoubleSpinBox(self)
+        self.minutes.setRange(0, 100_000)
+        self.minutes.setDecimals(0)
+        self.minutes.setSuffix(" minutes")
+        self.minutes.setSpecialValueText("no limit")
+        self.minutes.setValue(MINUTES)
+        self.minutes.setToolTip("The run ends after so much work at the latest, and keeps its best state")
+        self.faults = text_label(self, low=True)
+        self.faults.setObjectName("faults")
+        self.faults.setStyleSheet("#faults { color: #e0604f; }")
+
+    def _make_rest(self) -> None:
+        self.settings: dict[RecipeName, FieldsForm] = {
+            recipe: FieldsForm(type(getattr(UNNAMED, table_of(recipe))), self, left_out=(PRESET,))
+            for recipe in RECIPES
+        }
+        top = tuple(
+            i.name for i in fields_of(RunConfig) if i.name in ("base", "name") or _is_table(i.default)
+        )
+        self.top = FieldsForm(RunConfig, self, left_out=top, choices={"device": ("", "cpu", "cuda")})
+        self.budget = FieldsForm(Budget, self, left_out=("minutes",))
+        self.evaluation = FieldsForm(EvaluationPlan, self)
+        self.more = QCollapsible("More settings", self)
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for words, widget in (
+            ("Name", self.name),
+            ("Recipe", self.recipe),
+            ("Start from", self.base),
+            ("Preset", self.preset),
+            ("Time", self.minutes),
+        ):
+            form.addRow(words, widget)
+        self._form = form
+        rest = QWidget(self)
+        inner = QVBoxLayout(rest)
+        inner.setContentsMargins(0, 0, 0, 0)
+        for part in self.settings.values():
+            inner.addWidget(part)
+        for words, part in (("Run", self.top), ("Limits", self.budget), ("Judging", self.evaluation)):
+            inner.addWidget(_heading(words, rest))
+            inner.addWidget(part)
+        self.more.setContent(rest)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(form)
+        layout.addWidget(self.faults)
+        layout.addWidget(self.more)
+
+    def _connect(self) -> None:
+        self.recipe.activated.connect(lambda _: self.show_recipe())
+        self.base.activated.connect(lambda _: self._on_base())
+        self.preset.activated.connect(lambda _: self._on_preset())
+        self.name.textEdited.connect(lambda _: self._on_change())
+        self.minutes.valueChanged.connect(lambda _: self._on_change())
+        for part in (*self.settings.values(), self.top, self.budget, self.evaluation):
+            part.changed.connect(lambda _name: self._on_change())
+
+    @property
+    def chosen_recipe(self) -> RecipeName:
+        """The recipe."""
+        recipe: RecipeName = self.recipe.currentData()
+        return recipe
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Ids of the weights that the chosen model lacks."""
+        choice = self._bases.get(str(self.base.currentData()))
+        return () if choice is None else choice.missing
+
+    def show_recipe(self, base: str = "") -> None:
+        """Show what belongs to the chosen recipe. base: the model to start from, "" for the first."""
+        recipe = self.chosen_recipe
+        for name, part in self.settings.items():
+            part.setVisible(name == recipe)
+        presets = tuple(PRESETS.get(table_of(recipe), {}))
+        self.preset.clear()
+        for preset in presets:
+            self.preset.addItem(preset.replace("-", " "), preset)
+        self._form.setRowVisible(self.preset, bool(presets))
+        self._fill_bases(base)
+        if presets:
+            self._on_preset()
+        self._on_change()
+
+    def _fill_bases(self, base: str) -> None:
+        """Offer what the recipe can start from; `base` too, whatever it is."""
+        choices = base_choices(self.chosen_recipe)
+        self._bases = {one.id: one for one in choices}
+        self.base.clear()
+        for row, one in enumerate(choices):
+            self.base.addItem(one.title, one.id)
+            self.base.setItemData(row, one.tip, Qt.ItemDataRole.ToolTipRole)
+        if self.chosen_recipe != "embedded":
+            self.base.addItem("A folder of weights…", FOLDER)
+        if base and base not in self._bases:
+            self._add_folder(base)
+        self.base.setCurrentIndex(max(0, self.base.findData(base)))
+        self._show_tip()
+
+    def _add_folder(self, base: str) -> None:
+        if self.base.findData(base) < 0:
+            self.base.insertItem(max(0, self.base.count() - 1), base, base)
+        self.base.setCurrentIndex(self.base.findData(base))
+
+    def _on_base(self) -> None:
+        if self.base.currentData() == FOLDER:
+            folder = QFileDialog.getExistingDirectory(self, "Folder of weights to start from")
+            if folder:
+                self._add_folder(folder)
+            else:
+                self.base.setCurrentIndex(0)
+        self._show_tip()
+        self._on_change()
+
+    def _show_tip(self) -> None:
+        tip = self.base.itemData(self.base.currentIndex(), Qt.ItemDataRole.ToolTipRole)
+        self.base.setToolTip(str(tip or self.base.currentText()))
+
+    def _on_preset(self) -> None:
+        """Show the values of a preset in place of what stood there."""
+        recipe = self.chosen_recipe
+        usual = getattr(UNNAMED, table_of(recipe))
+        self.settings[recipe].show_values(with_preset(usual, str(self.preset.currentData()), recipe))
+
+    def _on_change(self) -> None:
+        faults = self.wrong
+        self.faults.setText("\n".join(faults))
+        self.faults.setVisible(bool(faults))
+        if faults:
+            self.more.expand(animate=False)
+        self.changed.emit()
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """What is wrong with the fields, a sentence each."""
+        parts = (self.settings[self.chosen_recipe], self.top, self.budget, self.evaluation)
+        return tuple(fault for part in parts for fault in part.faults())
+
+    def config(self) -> RunConfig:
+        """The configuration, without records; DataSetError for the first wrong field."""
+        recipe = self.chosen_recipe
+        kind = type(getattr(UNNAMED, table_of(recipe)))
+        preset = {PRESET: str(self.preset.currentData())} if self.preset.count() else {}
+        own: dict[str, Any] = {table_of(recipe): kind(**preset, **self.settings[recipe].values())}
+        base = str(self.base.currentData() or "")
+        return RunConfig(
+            recipe,
+            UNNAMED.records,
+            UNNAMED.images,
+            base="" if base == FOLDER else base,
+            name=self.name.text().strip(),
+            budget=Budget(minutes=self.minutes.value(), **self.budget.values()),
+            evaluation=EvaluationPlan(**self.evaluation.values()),
+            **self.top.values(),
+            **own,
+        )
+
+    def show_config(self, config: RunConfig) -> None:
+        """Show a configuration."""
+        self.recipe.setCurrentIndex(self.recipe.findData(config.recipe))
+        self.show_recipe(config.base)
+        self.name.setText(config.name)
+        self.preset.setCurrentIndex(self.preset.findData(getattr(config.settings, PRESET, "")))
+        self.settings[config.recipe].show_values(config.settings)
+        self.minutes.setValue(config.budget.minutes)
+        for part, values in ((self.top, config), (self.budget, config.budget)):
+            part.show_values(values)
+        self.evaluation.show_values(config.evaluation)
+        self._on_change()
+
+
+def _is_table(default: Any) -> bool:
+    return is_dataclass(default)
+
+
+def _heading(words: str, parent: QWidget) -> QLabel:
+    label = QLabel(words, parent)
+    label.setStyleSheet("font-weight: bold; margin-top: 6px;")
+    return label
