@@ -13,7 +13,7 @@ from napari_medreason.errors import MedReasonError
 from .data.command import add_commands as add_dataset_commands
 from .data.command import run as run_dataset_command
 from .run_command import add_commands as add_run_commands
-from .run_command import prove_command, run_command
+from .run_command import prove_command, run_command, several_command
 
 
 def parser() -> argparse.ArgumentParser:
@@ -155,6 +155,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "curves": _curves,
     "run": run_command,
     "prove": prove_command,
+    "several": several_command,
 }
 
 

@@ -1,7 +1,8 @@
 """The loop that all recipes share: resumable after a hard stop, judged while it goes on, ended in time.
 
 A resumed run does what the unbroken one would have done: parameters, optimiser and random generators come
-from the last checkpoint, and events after it are taken back.
+from the last checkpoint, and events after it are taken back. On several processes (see several) all take the
+same steps, evaluations and checkpoints, and the main one writes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import torch
@@ -21,8 +22,10 @@ from torch import Tensor
 from napari_medreason.core.run_folder import ADAPTER, EndReason
 from napari_medreason.errors import RunError
 
+from . import several
 from .runs import RunWriter, State, random_state, set_random_state
 
+_REASONS: tuple[EndReason, ...] = get_args(EndReason)
 EVENT_STEPS = 5
 """Steps whose mean losses make one event."""
 
@@ -57,7 +60,7 @@ class Recipe(Protocol):
         """One optimiser step, counted from 1; the losses by name, `loss` among them."""
 
     def evaluate(self) -> Evaluation:
-        """Judge on the validation records; changes nothing that training uses."""
+        """Judge on the validation records; changes nothing that training uses. Alike in every process."""
 
     def state(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, but the random generators."""
@@ -66,7 +69,7 @@ class Recipe(Protocol):
         """Undo everything since `state`."""
 
     def export(self, folder: Path) -> None:
-        """Write the adapter, without its card."""
+        """Write the adapter with its card; of several processes, only the main one may write."""
 
 
 @dataclass
@@ -84,10 +87,11 @@ class _Progress:
 def run(recipe: Recipe, writer: RunWriter) -> EndReason:
     """Train until the schedule, the budget or the user ends it; the best checkpoint is exported.
 
-    RunError when a loss is not finite or memory runs out; the last checkpoint is then the one to go on from.
+    RunError when a loss is not finite; the last checkpoint is from before.
     """
     progress = _begin(recipe, writer)
     reason = _work(recipe, writer, progress)
+    several.wait_for_all()
     best = writer.load(best=True)
     if best is not None:
         recipe.restore(best.tensors)
@@ -119,18 +123,19 @@ def _begin(recipe: Recipe, writer: RunWriter) -> _Progress:
 def _work(recipe: Recipe, writer: RunWriter, progress: _Progress) -> EndReason:
     plan = writer.config.evaluation
     saved, losses = time.monotonic(), _Means()
-    reason: EndReason | None = writer.should_stop(progress.step)
+    reason = _why_stop(writer, progress)
     while reason is None and progress.step < recipe.schedule_steps:
         progress.step += 1
+        several.own_random_numbers(writer.config.seed, progress.step)
         losses.add(_one_step(recipe, progress.step))
         if progress.step % EVENT_STEPS == 0:
             writer.event("step", progress.step, losses.take())
         if progress.step % plan.every_steps == 0:
             _judge(recipe, writer, progress)
-        reason = writer.should_stop(progress.step)
-        if plan.patience and progress.waited >= plan.patience:
-            reason = reason or "no gain"
-        if time.monotonic() - saved > plan.checkpoint_seconds and progress.step % EVENT_STEPS == 0:
+        reason = _why_stop(writer, progress)
+        if progress.step % EVENT_STEPS == 0 and several.from_main(
+            time.monotonic() - saved > plan.checkpoint_seconds
+        ):
             _save(recipe, writer, progress)
             saved = time.monotonic()
     if progress.step % plan.every_steps and reason != "stopped":
@@ -139,19 +144,24 @@ def _work(recipe: Recipe, writer: RunWriter, progress: _Progress) -> EndReason:
     return reason or "done"
 
 
+def _why_stop(writer: RunWriter, progress: _Progress) -> EndReason | None:
+    """Why the run ends now, None to go on; the main process decides for all."""
+    reason = writer.should_stop(progress.step)
+    patience = writer.config.evaluation.patience
+    if patience and progress.waited >= patience:
+        reason = reason or "no gain"
+    number = several.from_main(-1 if reason is None else _REASONS.index(reason))
+    return None if number < 0 else _REASONS[number]
+
+
 def _one_step(recipe: Recipe, number: int) -> dict[str, float]:
-    try:
-        losses = recipe.step(number)
-    except torch.OutOfMemoryError as error:
+    losses = recipe.step(number)
+    bad = [f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value)]
+    if several.anywhere(bool(bad)):
+        found = bad[0] if bad else "loss is not finite in another process"
         raise RunError(
-            f"memory ran out at step {number}; choose a smaller batch, 4 bits, or a shorter answer, then "
-            "resume: the last checkpoint is kept"
-        ) from error
-    bad = [name for name, value in losses.items() if not math.isfinite(value)]
-    if bad:
-        raise RunError(
-            f"the {bad[0]} is {losses[bad[0]]} at step {number}; choose a smaller learning rate and resume "
-            "from the last checkpoint, which is from before"
+            f"the {found} at step {number}; start a new run with a smaller learning rate; the last "
+            "checkpoint of this one is from before"
         )
     return losses
 
@@ -166,7 +176,7 @@ def _judge(recipe: Recipe, writer: RunWriter, progress: _Progress) -> None:
     if not progress.first:
         progress.first = {name: float(value) for name, value in evaluation.values.items()}
     value = float(evaluation.values[evaluation.main])
-    if value > progress.best:
+    if several.from_main(value > progress.best):
         progress.best, progress.waited = value, 0
         _save(recipe, writer, progress, best=True)
     else:

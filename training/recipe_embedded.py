@@ -28,7 +28,7 @@ from napari_medreason.models.embedded.experts import Expert, load_network
 from napari_medreason.models.embedded.network import GroundingNetwork
 from napari_medreason.models.embedded.perception import Perceiver
 
-from . import loop
+from . import loop, several
 from .batches import Batch
 from .grown_network import grown, keep_loss, new_structures, only_new_rows
 from .loop import Evaluation
@@ -67,6 +67,7 @@ class TuningData:
 
 def train(writer: RunWriter, base: Path) -> EndReason:
     """Do a whole run of the recipe "embedded", or go on with it; `base` is where its paths start."""
+    several.on_one_process("embedded")
     device_tuning()
     config = writer.config
     if config.base not in ("", "embedded"):

@@ -1,19 +1,25 @@
-"""The commands `run` and `prove` of `python -m napari_medreason_training`."""
+"""The commands `run`, `prove` and `several` of `python -m napari_medreason_training`."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from napari_medreason.core.run_config import RecipeName, run_config
 from napari_medreason.core.run_folder import EndReason, keep_paths_from, paths_from
 from napari_medreason.errors import MedReasonError, RunError
 from napari_medreason.io import replace_file
 
+from . import several
 from .runs import RunWriter, note
 
 Runner = Callable[[RunWriter, Path], EndReason]
@@ -28,6 +34,12 @@ RUNNERS: dict[RecipeName, str] = {
 }
 """Module and function of each recipe; imported when it is run, since each brings other libraries."""
 
+
+_MEMORY = (
+    "memory ran out; start a new run with a smaller batch, fewer or shorter answers, gradient checkpointing "
+    "or 4 bits; or close other programs and resume: the last checkpoint is kept"
+)
+_DISK = "the disk is full; free some space and resume the run: its last checkpoint is kept"
 
 Proof = Callable[[int, Path | None, Path], dict[str, Any]]
 """Shows on a small scale that learning is real: seed, folder of real images (or None), folder to work in."""
@@ -60,6 +72,13 @@ def add_commands(commands: Any) -> None:
     prove.add_argument("--seed", type=int, default=1)
     prove.add_argument("--data", type=Path, help="holds labelled/ and conformance/, for real images")
     prove.add_argument("--out", type=Path, default=Path("runs"), help="folder for the runs and the figures")
+    shared = commands.add_parser("several", help="where the settings for accelerate launch lie")
+    shared.add_argument("preset", choices=several.PRESETS)
+
+
+def several_command(options: argparse.Namespace) -> None:
+    """Print the file that `accelerate launch --config_file` takes."""
+    sys.stdout.write(f"{several.preset_file(options.preset)}\n")
 
 
 def prove_command(options: argparse.Namespace) -> None:
@@ -90,14 +109,43 @@ def execute(config_file: Path, folder: Path, *, base: Path | None = None) -> End
     config = parsed(text, config_file.name)
     writer = RunWriter(folder, config, text)
     start = base or paths_from(folder, config_file)
-    keep_paths_from(folder, start)
-    try:
-        reason = runner(config.recipe)(writer, start)
-    except MedReasonError as error:
-        writer.end(writer.last_step, "failed", {}, str(error))
-        raise
+    if several.is_main():
+        keep_paths_from(folder, start)
+    several.join(cpu=config.device == "cpu")
+    if several.process_count() == 1:
+        note(f"on several GPUs: {several.launch_line(config_file.name, folder.name)}")
+    reason = _worked(writer, start)
+    several.leave()
     note(f"run ended: {reason}")
     return reason
+
+
+def _worked(writer: RunWriter, start: Path) -> EndReason:
+    """Train; what went wrong is told as RunError and in the run's events, if the disk still takes them."""
+    try:
+        return runner(writer.config.recipe)(writer, start)
+    except MedReasonError as error:
+        _note_failure(writer, str(error))
+        raise
+    except (MemoryError, RuntimeError, OSError) as error:
+        words = remedy(error)
+        if not words:
+            raise
+        _note_failure(writer, words)
+        raise RunError(words) from error
+
+
+def remedy(error: Exception) -> str:
+    """What ran out and what to do, in words; "" for any other error."""
+    if isinstance(error, OSError):
+        return _DISK if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    short = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return _MEMORY if short or "allocate memory" in str(error) else ""
+
+
+def _note_failure(writer: RunWriter, words: str) -> None:
+    with suppress(OSError):
+        writer.end(writer.last_step, "failed", {}, words)
 
 
 def parsed(text: str, name: str) -> Any:

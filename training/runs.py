@@ -1,6 +1,7 @@
 """Writes a run folder: configuration, environment, events, samples and checkpoints, each whole or not at all.
 
 The folder is all that the viewer sees of a run. A process that is killed loses nothing that was finished.
+Of several processes (see several) only the main one writes; in the others writing does nothing.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ from napari_medreason.core.run_folder import (
 from napari_medreason.errors import RunError
 from napari_medreason.io import replace_file
 
+from . import several
+
 STATE = "state.safetensors"
 _PACKAGES = ("napari-medreason", "torch", "transformers", "peft", "trl", "accelerate", "numpy")
 _SPARE_BYTES = 64 * 1024**2
@@ -76,6 +79,8 @@ class RunWriter:
                 f"{folder.name} holds a run with another configuration; resume it with its own "
                 f"{CONFIG}, or name a new folder"
             )
+        if not several.is_main():
+            return
         _write_text(kept, config_text)
         _write_text(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
         _write_text(folder / PROCESS, json.dumps(this_process()) + "\n")
@@ -98,6 +103,8 @@ class RunWriter:
         self, kind: EventKind, step: int, values: Mapping[str, float] | None = None, words: str = ""
     ) -> None:
         """Append one event."""
+        if not several.is_main():
+            return
         line = RunEvent(kind, step, self.seconds, values or {}, words).line()
         with (self.folder / EVENTS).open("a", encoding="utf-8") as handle:
             handle.write(line + "\n")
@@ -107,6 +114,8 @@ class RunWriter:
 
         seconds in the progress are filled in here.
         """
+        if not several.is_main():
+            return
         place = self.folder / (BEST if best else LAST)
         progress = {**state.progress, "seconds": self.seconds}
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
@@ -140,7 +149,7 @@ class RunWriter:
     def _take_back(self, step: int) -> None:
         """Leave out the events of steps that will be done again."""
         file = self.folder / EVENTS
-        if not file.exists():
+        if not file.exists() or not several.is_main():
             return
         kept = [event for event in read_events(file.read_text(encoding="utf-8")) if event.step <= step]
         kept = [event for event in kept if event.kind != "end"]
@@ -154,6 +163,8 @@ class RunWriter:
         pictures: Mapping[str, NDArray[np.uint8]] | None = None,
     ) -> None:
         """Keep one answer: words as JSON, pictures as PNG of (rows, columns[, 3]) uint8."""
+        if not several.is_main():
+            return
         place = sample_folder(self.folder, step)
         place.mkdir(parents=True, exist_ok=True)
         for title, pixels in (pictures or {}).items():
@@ -176,6 +187,8 @@ class RunWriter:
 
     def end(self, step: int, reason: EndReason, values: Mapping[str, float], words: str = "") -> None:
         """Note how the run ended."""
+        if not several.is_main():
+            return
         self.event("end", step, values, words or reason)
         report = {"reason": reason, "step": step, "values": dict(values), "words": words}
         _write_text(self.folder / RESULT, json.dumps(report, ensure_ascii=False) + "\n")

@@ -90,7 +90,7 @@ def test_no_gain_ends_a_run_early(tmp_path, toy):
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_path, toy):
     plan = {"every_steps": 10, "checkpoint_seconds": 0.0}
     file = config_file(tmp_path, "steps=40,nan=23", evaluation=plan)
-    with pytest.raises(RunError, match="loss is nan at step 23; choose a smaller learning rate"):
+    with pytest.raises(RunError, match="nan at step 23; start a new run with a smaller learning rate"):
         run_command.execute(file, tmp_path / "run")
     last = events_of(tmp_path / "run")[-1]
     assert (last.kind, last.step) == ("end", 20)
