@@ -13,8 +13,8 @@ from napari_medreason.engine.frames import Map
 from napari_medreason.engine.loaded import Loaded, LoadedSegmenter, Told, make_loaded, with_room
 from napari_medreason.engine.protocol import UnknownPlaneError
 from napari_medreason.errors import ModelUnavailableError
-from napari_medreason.models.adapted import AT, AdaptedModel, named_adapter, put_on, take_off
-from napari_medreason.models.adapter_store import Adapter
+from napari_medreason.models.adapted import AdaptedModel, named_adapter, put_on, take_off
+from napari_medreason.models.adapter_store import AT, Adapter
 from napari_medreason.models.base import GroundingModel, ModelInfo, Segmenter
 from napari_medreason.models.memory import give_memory_back
 
