@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_medreason import jobs
 from napari_medreason._qt import notify
 from napari_medreason._qt.background import Background
+from napari_medreason._qt.tune_compare import Comparing
 from napari_medreason._qt.tune_runs_files import delete_run
 from napari_medreason._qt.tune_runs_reading import (
     FollowedRun,
@@ -57,6 +58,7 @@ class RunsPage(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
+        self.comparing = Comparing(self.view.compare, viewer, report=notify.report, engine=engine)
         self._connect()
         self._timer = QTimer(self)
         self._timer.setInterval(REFRESH_MILLISECONDS)
@@ -73,6 +75,8 @@ class RunsPage(QWidget):
         view.folder_wanted.connect(self._open_folder)
         view.other_wanted.connect(self.show_run)
         view.samples.wanted.connect(self._look_at_samples)
+        self.comparing.accepted.connect(self.accepted)
+        self.comparing.changed.connect(self.refresh)
         self._viewer.events.theme.connect(self._take_theme)
         self._take_theme()
 
@@ -129,7 +133,7 @@ class RunsPage(QWidget):
             return
         self._following.cancel()
         self._followed = None if folder is None else FollowedRun(folder)
-        self.view.show_report(None)
+        self._show_report(None)
         self._follow()
 
     def _follow(self) -> None:
@@ -143,14 +147,18 @@ class RunsPage(QWidget):
 
     def _show(self, followed: FollowedRun, report: RunReport) -> None:
         if followed is self._followed:
-            self.view.show_report(report)
+            self._show_report(report)
             if self._again:
                 self._follow()
+
+    def _show_report(self, report: RunReport | None) -> None:
+        self.view.show_report(report)
+        self.comparing.set_run(report)
 
     def _lost(self, error: Exception) -> None:
         """The chosen run is gone, as when its folder was deleted; the list says so by leaving it out."""
         self._followed = None
-        self.view.show_report(None)
+        self._show_report(None)
         if not isinstance(error, RunError):
             notify.report(error)
 
@@ -210,6 +218,7 @@ class RunsPage(QWidget):
         self._viewer.events.theme.disconnect(self._take_theme)
         for work in (self._listing, self._following, self._looking):
             work.cancel()
+        self.comparing.close()
 
 
 def _working(runs: tuple[ListedRun, ...]) -> tuple[ListedRun, ...]:

@@ -14,10 +14,11 @@ from napari_medreason import jobs
 from napari_medreason._qt.tune_runs_history import Curve, CurveName, RunHistory, seconds_left
 from napari_medreason.core.run_config import RunConfig
 from napari_medreason.core.run_folder import ADAPTER, BEST, CONFIG, RESULT, SAMPLES, STOP
-from napari_medreason.errors import RunError
+from napari_medreason.errors import RunError, WeightsError
 from napari_medreason.jobs import RunSummary
-
-CARD = "adapter.json"
+from napari_medreason.models import adapter_store
+from napari_medreason.models.adapter_card import CARD
+from napari_medreason.models.adapter_store import Adapter
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,10 @@ def _json(file: Path) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class RunReport:
-    """All that is shown of the chosen run. curves: None when they are as before. card: of its adapter."""
+    """All that is shown of the chosen run. curves: None when they are as before. card: of its adapter.
+
+    accepted: the same adapter in the store of this computer, None when it is not there.
+    """
 
     run: ListedRun
     curves: Mapping[CurveName, Curve] | None
@@ -97,6 +101,7 @@ class RunReport:
     total_steps: int
     seconds_left: float | None
     card: Mapping[str, Any] | None
+    accepted: Adapter | None
 
 
 class FollowedRun:
@@ -107,6 +112,7 @@ class FollowedRun:
         self._tail = jobs.EventTail(folder)
         self._history = RunHistory()
         self._config: RunConfig | None = None
+        self._hashed: tuple[int, Mapping[str, str]] = (0, {})
 
     def read(self) -> RunReport:
         """What is there now; RunError when the folder holds no run any more."""
@@ -127,7 +133,24 @@ class FollowedRun:
             total_steps=total,
             seconds_left=left if run.running else None,
             card=read_card(self.folder),
+            accepted=self._accepted(),
         )
+
+    def _accepted(self) -> Adapter | None:
+        """By content: a run may have been accepted under another name, or before this program began."""
+        files = self._adapter_files()
+        return next((one for one in adapter_store.installed() if files and one.card.files == files), None)
+
+    def _adapter_files(self) -> Mapping[str, str]:
+        """Hashes of the adapter's files, taken when its card has changed; empty while it is not whole."""
+        card = self.folder / ADAPTER / CARD
+        try:
+            changed = card.stat().st_mtime_ns
+            if changed != self._hashed[0]:
+                self._hashed = changed, adapter_store.from_folder(card.parent).card.files
+        except (OSError, WeightsError):
+            return {}
+        return self._hashed[1]
 
     @property
     def config(self) -> RunConfig:

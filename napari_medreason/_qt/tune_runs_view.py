@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medreason._qt.parts import side_by_side, text_label
+from napari_medreason._qt.tune_compare_view import CompareView
 from napari_medreason._qt.tune_curves import CurvesView
 from napari_medreason._qt.tune_log import LogView
 from napari_medreason._qt.tune_runs_reading import ListedRun, RunReport
@@ -52,8 +53,10 @@ class RunsView(QWidget):
         self.notes = text_label(self, low=True)
         self.curves, self.samples, self.log = CurvesView(self), SamplesView(self), LogView(self)
         self.tabs = QTabWidget(self)
+        self.compare = CompareView(self)
         for page, title in ((self.curves, "Curves"), (self.samples, "Samples"), (self.log, "Log")):
             self.tabs.addTab(page, title)
+        self.tabs.addTab(self.compare, "Before and after")
         self._lay_out()
         self.show_report(None)
 

@@ -1,0 +1,236 @@
+"""Before and after: base and tuned model are asked about held-out cases, then the user accepts or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from napari.viewer import Viewer
+from qtpy.QtCore import QObject, Signal
+
+from napari_medreason._qt import engine_bridge
+from napari_medreason._qt.background import Background
+from napari_medreason._qt.tune_compare_cases import HeldOut, HeldOutCase, read_held_out
+from napari_medreason._qt.tune_compare_layers import CaseLayers
+from napari_medreason._qt.tune_compare_view import CompareView
+from napari_medreason._qt.tune_compare_words import answer_words, case_title, is_worse
+from napari_medreason._qt.tune_runs_reading import RunReport
+from napari_medreason.core.grounding import Grounding
+from napari_medreason.core.question import Question
+from napari_medreason.core.run_folder import ADAPTER
+from napari_medreason.errors import CancelledError, MedReasonError
+from napari_medreason.models import adapter_store
+
+Report = Callable[[Exception], None]
+
+
+class Comparing(QObject):
+    """What happens on the page; one run at a time.
+
+    engine: a bridge of one's own, for tests; otherwise the shared one is taken when it is first needed.
+    accepted(model_id): an adapter was accepted. changed(): the store of adapters has changed.
+    """
+
+    accepted = Signal(str)
+    changed = Signal()
+
+    def __init__(self, view: CompareView, viewer: Viewer, *, report: Report, engine: Any = None) -> None:
+        super().__init__(view)
+        self._view, self._report = view, report
+        self._engine, self._shares_engine = engine, False
+        self._layers = CaseLayers(viewer)
+        self._reading = Background(self)
+        self._storing = Background()
+        """Never cancelled: what was begun is finished, and its fault is told, whatever closes."""
+        self._run: RunReport | None = None
+        self._held_out: HeldOut | None = None
+        self._answers: dict[tuple[int, int], Grounding] = {}
+        self._request: int | None = None
+        self._shown = 0
+        view.show_wanted.connect(self.show_cases)
+        view.step_wanted.connect(self.step)
+        view.cancelled.connect(self.cancel)
+        view.close_wanted.connect(self.close_cases)
+        view.accept_wanted.connect(self.accept)
+        view.roll_back_wanted.connect(self.roll_back)
+        self._reading.progressed.connect(view.show_busy)
+
+    def set_run(self, report: RunReport | None) -> None:
+        """Judge this run; cases of another one are closed."""
+        former, self._run = self._run, report
+        if (former and former.run.folder) != (report and report.run.folder):
+            self.close_cases()
+        whole = report is not None and not report.run.running
+        card = report.card if report is not None and whole else None
+        self._view.show_card(card, report.accepted.model_id if report and report.accepted else "")
+        if self.busy:
+            self._view.show_button.setEnabled(False)
+
+    @property
+    def busy(self) -> bool:
+        """Whether cases are being read or asked."""
+        return self._reading.busy or self._request is not None
+
+    @property
+    def _adapter(self) -> Path | None:
+        return None if self._run is None or self._run.card is None else self._run.run.folder / ADAPTER
+
+    def show_cases(self) -> None:
+        """Read the held-out cases, show the first, and ask both models about one after the other."""
+        if self._run is None or self._adapter is None or self.busy:
+            return
+        self.close_cases()
+        self._view.show_busy(0, 0)
+        self._reading.start(
+            partial(_read, self._run.run.folder, self._adapter), then=self._begin, failed=self._failed
+        )
+
+    def _begin(self, found: tuple[HeldOut, tuple[str, str]]) -> None:
+        self._held_out, self._models = found
+        self._ask_next()
+        self._show(0)
+
+    def _ask_next(self) -> None:
+        """Ask what is not answered yet: the case on screen first, then the others in order."""
+        wanted = self._next_question()
+        if wanted is None:
+            self._end_asking()
+            return
+        number, side = wanted
+        case = self._cases[number]
+        try:
+            self._request = self._bridge().ask(
+                Question(case.record.question, case.plane),
+                model=self._models[side],
+                on_text=_ignore,
+                on_progress=_ignore,
+                on_result=partial(self._on_answer, self._held_out, wanted),
+                on_error=partial(self._on_error, self._held_out),
+            )
+        except MedReasonError as error:
+            self._failed(error)
+            return
+        self._view.show_busy(len(self._answers), 2 * len(self._cases))
+
+    def _next_question(self) -> tuple[int, int] | None:
+        order = [self._shown, *range(len(self._cases))]
+        wanted = ((number, side) for number in order for side in (0, 1))
+        return next((one for one in wanted if one not in self._answers), None)
+
+    @property
+    def _cases(self) -> tuple[HeldOutCase, ...]:
+        return () if self._held_out is None else self._held_out.cases
+
+    def _bridge(self) -> Any:
+        if self._engine is None:
+            self._engine, self._shares_engine = engine_bridge.acquire(), True
+        return self._engine
+
+    def _on_answer(self, held_out: HeldOut | None, which: tuple[int, int], grounding: Grounding) -> None:
+        if held_out is not self._held_out or self._request is None:
+            return
+        self._request = None
+        self._answers[which] = grounding
+        if which[0] == self._shown:
+            self._show(self._shown)
+        self._ask_next()
+
+    def _on_error(self, held_out: HeldOut | None, error: Exception) -> None:
+        if held_out is self._held_out and self._request is not None:
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        self._end_asking()
+        if not isinstance(error, CancelledError):
+            self._report(error)
+
+    def _end_asking(self) -> None:
+        self._request = None
+        self._view.show_idle(can_show=self._adapter is not None)
+
+    def step(self, steps: int) -> None:
+        """Show the case so many further on."""
+        if 0 <= self._shown + steps < len(self._cases):
+            self._show(self._shown + steps)
+
+    def _show(self, number: int) -> None:
+        self._shown = number
+        case = self._cases[number]
+        before, after = (self._answers.get((number, side)) for side in (0, 1))
+        self._layers.show(case, before, after)
+        words = [answer_words("Before", before, case), answer_words("After", after, case)]
+        self._view.show_case(
+            case_title(case, number + 1, len(self._cases)),
+            "\n".join((f"Asked: {case.record.question}", *words, *self._cautions())),
+            former=number > 0,
+            following=number + 1 < len(self._cases),
+        )
+
+    def _cautions(self) -> list[str]:
+        held_out, words = self._held_out, []
+        if held_out is not None and held_out.split != "test":
+            words.append("There is no test patient: these are cases by which the best state was chosen.")
+        if held_out is not None and held_out.total > len(held_out.cases):
+            words.append(f"{len(held_out.cases)} of {held_out.total} cases, of every patient in turn.")
+        return words
+
+    def cancel(self) -> None:
+        """Ask no further; the answers that came stay."""
+        self._reading.cancel()
+        request, self._request = self._request, None
+        if request is not None:
+            self._bridge().cancel(request)
+        self._end_asking()
+
+    def close_cases(self) -> None:
+        """Take the cases out of the viewer."""
+        if self.busy:
+            self.cancel()
+        self._layers.close()
+        self._held_out, self._answers, self._shown = None, {}, 0
+        self._view.show_no_case()
+
+    def accept(self) -> None:
+        """Keep the adapter, so that the Ask dock offers it."""
+        if self._run is None or self._adapter is None or self._run.card is None:
+            return
+        if is_worse(self._run.card.get("before_after", {})) and not self._view.confirm(
+            "The figures on held-out cases are worse than before. Accept it all the same?"
+        ):
+            return
+        adapter = self._adapter
+        self._storing.start(
+            lambda **_: adapter_store.accept(adapter), then=self._accepted, failed=self._report
+        )
+
+    def _accepted(self, adapter: adapter_store.Adapter) -> None:
+        self.changed.emit()
+        self.accepted.emit(adapter.model_id)
+
+    def roll_back(self) -> None:
+        """Take the accepted adapter out of the store again; the run keeps its own."""
+        if self._run is not None and self._run.accepted is not None:
+            adapter_id = self._run.accepted.id
+            self._storing.start(
+                lambda **_: adapter_store.remove(adapter_id),
+                then=lambda _: self.changed.emit(),
+                failed=self._report,
+            )
+
+    def close(self) -> None:
+        """Cancel what is under way, take the cases out of the viewer, give the engine back."""
+        self.close_cases()
+        if self._shares_engine:
+            engine_bridge.release()
+
+
+def _read(folder: Path, adapter: Path, **callbacks: Any) -> tuple[HeldOut, tuple[str, str]]:
+    """The cases of a run, and the ids of base and tuned model."""
+    base = adapter_store.from_folder(adapter).base_model
+    return read_held_out(folder, **callbacks), (base, f"{base}{adapter_store.AT}{adapter.absolute()}")
+
+
+def _ignore(*_: object) -> None:
+    """Words and stages of these answers are not shown as they come."""

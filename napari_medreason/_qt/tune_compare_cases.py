@@ -1,0 +1,132 @@
+"""Held-out cases of a run: its test records with the planes they are about. No Qt and no napari here."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_medreason import io
+from napari_medreason.core.plane import Plane, cut, plane_axes
+from napari_medreason.core.record import Record, Split
+from napari_medreason.core.run_check import usable
+from napari_medreason.core.run_config import RunConfig, read_run_config
+from napari_medreason.core.run_folder import CONFIG, paths_from
+from napari_medreason.core.volume import Volume, default_window
+from napari_medreason.errors import CancelledError, DataSetError, RunError
+from napari_medreason.io.records import read_records
+
+MOST_CASES = 40
+"""Cases that are shown; more than a person looks through. The figures of the card are of all."""
+Progress = Callable[[int, int], None]
+Cancelled = Callable[[], bool]
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutCase:
+    """One corrected region that base and adapter are asked about.
+
+    plane: what they see. slice: the same, as a volume that is one slice thick along `record.image.axis`.
+    """
+
+    record: Record
+    plane: Plane
+    slice: Volume
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The cases of a run. split: "validation" where there is no test patient. total: cases of the split."""
+
+    split: Split
+    cases: tuple[HeldOutCase, ...]
+    total: int
+
+
+def read_held_out(folder: Path, *, progress: Progress, cancelled: Cancelled) -> HeldOut:
+    """Read the cases of a run's records; long, so call it off the GUI thread.
+
+    RunError when there is no held-out record, or an image is missing or has changed.
+    """
+    config, base = read_run_config(folder / CONFIG), paths_from(folder, folder / CONFIG)
+    split, records = _held_out_records(config, base)
+    chosen = spread(records, MOST_CASES)
+    cases: list[HeldOutCase] = []
+    for case in _cases(chosen, base / config.images):
+        cases.append(case)
+        progress(len(cases), len(chosen))
+        if cancelled():
+            raise CancelledError("reading the held-out cases was cancelled")
+    order = {record.id: number for number, record in enumerate(chosen)}
+    return HeldOut(split, tuple(sorted(cases, key=lambda case: order[case.record.id])), len(records))
+
+
+def _held_out_records(config: RunConfig, base: Path) -> tuple[Split, list[Record]]:
+    try:
+        records = usable(chain.from_iterable(read_records(base / name) for name in config.records))
+    except DataSetError as error:
+        raise RunError(f"the records of this run can't be read any more: {error}") from error
+    splits: tuple[Split, ...] = ("test", "validation")
+    for split in splits:
+        found = {r.region: r for r in records if r.split == split and r.image.path}
+        if found:
+            return split, list(found.values())
+    raise RunError(
+        "this run has no record that it has not learnt from; give records of another patient the split "
+        '"test" and start a new run'
+    )
+
+
+def spread(records: Iterable[Record], most: int) -> list[Record]:
+    """At most so many records, of every patient in turn, whatever their numbers of slices."""
+    patients: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        patients[record.patient].append(record)
+    turns = chain.from_iterable(zip_longest(*patients.values()))
+    chosen = [record for record in turns if record is not None][:most]
+    return sorted(chosen, key=lambda r: (r.patient, r.image.path, r.image.axis, r.image.index))
+
+
+def _cases(records: Iterable[Record], images: Path) -> Iterator[HeldOutCase]:
+    files: dict[tuple[str, int | None], list[Record]] = defaultdict(list)
+    for record in records:
+        files[record.image.path, record.image.frame].append(record)
+    for (path, frame), own in files.items():
+        volume = io.read(images / path).frame(frame)
+        volume = replace(volume, modality=own[0].image.modality or volume.modality)
+        for record in own:
+            yield _case(record, volume)
+
+
+def _case(record: Record, volume: Volume) -> HeldOutCase:
+    image = record.image
+    plane = cut(volume, image.axis, image.index, default_window(volume))
+    if plane.grid.shape != image.shape:
+        raise RunError(
+            f"{Path(image.path).name} has planes of {plane.grid.shape} pixels, its records say "
+            f"{image.shape}; put the image back as it was when the records were built"
+        )
+    return HeldOutCase(record, plane, one_slice(volume, plane))
+
+
+def one_slice(volume: Volume, plane: Plane) -> Volume:
+    """The slice of a plane as a volume of its own at the same place, copied."""
+    normal = plane_axes(volume, plane.grid.axis)[2]
+    place: list[slice] = [slice(None)] * 3
+    place[2 - normal] = slice(plane.grid.index, plane.grid.index + 1)
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, normal] * plane.grid.index
+    voxels = volume.voxels[tuple(place)].copy()
+    return replace(volume, voxels=voxels, affine=affine, slice_positions=None, label_names={})
+
+
+def dice(found: NDArray[np.bool_] | None, corrected: NDArray[np.bool_]) -> float:
+    """Overlap of two (rows, columns) masks, 0 to 1; of nothing found, 0, unless nothing was to be found."""
+    mask = np.zeros_like(corrected) if found is None else found
+    total = int(mask.sum() + corrected.sum())
+    return 2 * int((mask & corrected).sum()) / total if total else 1.0
