@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +16,17 @@ from napari_medreason.core.plane import Plane, cut
 from napari_medreason.core.record import Record, Split, to_line
 from napari_medreason.core.run_check import DataCheck, check_data, plane_of, usable
 from napari_medreason.core.run_config import RunConfig
+from napari_medreason.core.run_folder import LAST
 from napari_medreason.core.volume import Volume, default_window
 from napari_medreason.errors import MedReasonError, RunError
+from napari_medreason.io import replace_file
 from napari_medreason.io.records import read_records
 
-from .runs import data_sha256
+from . import several
+from .runs import RunWriter, data_sha256
+
+DATA = "data.json"
+"""In the run folder: which records the run began with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +83,22 @@ def run_records(config: RunConfig, base: Path) -> RunRecords:
         raise RunError(f"images = {images.name!r} is no folder; name the one that the image paths start from")
     sha256 = data_sha256([to_line(record) for record in used])
     return RunRecords(of["train"], of["validation"], of["test"], check, sha256, images)
+
+
+def keep_data(writer: RunWriter, records: RunRecords) -> None:
+    """Note which records a run uses, and what its check warns of; RunError when it is resumed with others."""
+    file = writer.folder / DATA
+    found = {"sha256": records.sha256, "train": len(records.train)}
+    found |= {"validation": len(records.validation), "test": len(records.test)}
+    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != found:
+        raise RunError("the records have changed since this run began; start a new run with them")
+    if not several.is_main():
+        return
+    if not (writer.folder / LAST).exists():
+        for words in records.check.warnings:
+            writer.event("warning", 0, {}, words)
+    with replace_file(file) as temporary:
+        temporary.write_text(json.dumps(found) + "\n", encoding="utf-8")
 
 
 def labelled_planes(records: Iterable[Record], images: Path) -> Iterator[LabelledPlane]:

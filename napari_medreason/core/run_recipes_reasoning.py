@@ -45,7 +45,7 @@ class SftRecipe:
     numbers: Numbers = "bf16"
     vision: bool = True
     low_rank: int = 64
-    low_rank_scale: float = 128.0
+    low_rank_scale: int = 128
     low_rank_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
     checkpointing: bool = True
     square: int = 840
@@ -89,7 +89,7 @@ class GrpoRecipe:
     numbers: Numbers = "bf16"
     vision: bool = True
     low_rank: int = 64
-    low_rank_scale: float = 128.0
+    low_rank_scale: int = 128
     low_rank_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
     checkpointing: bool = True
     square: int = 840

@@ -1,0 +1,119 @@
+"""Made studies for proofs: a noisy head with one bright block on each slice, and records that ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_medreason.core.grounding import mask_box
+from napari_medreason.core.keypoints import key_points
+from napari_medreason.core.medpos import locate
+from napari_medreason.core.record import (
+    ImageReference,
+    PositionWords,
+    Record,
+    Split,
+    runs_of,
+    with_id,
+)
+from napari_medreason.errors import RunError
+from napari_medreason.io.records import write_records
+
+SIZE = 84
+"""Pixels along each side of a slice, and mm."""
+CELL = 14
+"""Blocks begin and end at multiples of so many pixels."""
+SLICES = 16
+QUESTION = "Where is the bright spot?"
+ANSWER = "It is bright."
+
+
+@dataclass(frozen=True)
+class Spots:
+    """How many patients each split has; each brings SLICES slices."""
+
+    train: int = 40
+    validation: int = 2
+    test: int = 8
+
+
+def write_spots(folder: Path, seed: int, spots: Spots) -> None:
+    """Write records.jsonl and the images that its records name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    records: list[Record] = []
+    splits: tuple[tuple[Split, int], ...] = (
+        ("train", spots.train),
+        ("validation", spots.validation),
+        ("test", spots.test),
+    )
+    for split, count in splits:
+        for number in range(count):
+            records += _patient(folder, f"{split}-{number:03d}", split, rng)
+    write_records(folder / "records.jsonl", records)
+
+
+def _patient(folder: Path, name: str, split: Split, rng: np.random.Generator) -> Iterator[Record]:
+    """One study; its voxels grow to the patient's left and back, in NIfTI's RAS."""
+    y, x = np.indices((SIZE, SIZE)) / (SIZE - 1) - 0.5
+    head = (x / 0.48) ** 2 + (y / 0.48) ** 2 < 1
+    voxels = np.zeros((SIZE, SIZE, SLICES), np.float32)
+    masks = [_block(rng) for _ in range(SLICES)]
+    for index, mask in enumerate(masks):
+        level, bright = rng.uniform(150, 300), rng.uniform(550, 750)
+        image = np.where(mask, bright, level * head) + rng.normal(0, 25, (SIZE, SIZE))
+        voxels[:, :, index] = image.T
+    affine = np.diag([-1.0, -1.0, 3.0, 1.0])
+    make_image: Any = nibabel.Nifti1Image
+    nibabel.save(make_image(voxels, affine), folder / f"{name}.nii.gz")
+    return (_record(name, split, index, mask) for index, mask in enumerate(masks))
+
+
+def _block(rng: np.random.Generator) -> NDArray[np.bool_]:
+    """(rows, columns): a rectangle of one to three cells along each side."""
+    cells = SIZE // CELL
+    mask = np.zeros((SIZE, SIZE), bool)
+    high, wide = rng.integers(1, 4, 2)
+    row, column = rng.integers(0, cells - high + 1), rng.integers(0, cells - wide + 1)
+    mask[row * CELL : (row + high) * CELL, column * CELL : (column + wide) * CELL] = True
+    return mask
+
+
+def _record(patient: str, split: Split, index: int, mask: NDArray[np.bool_]) -> Record:
+    box, position = mask_box(mask), locate(mask)
+    if box is None or position is None:
+        raise RunError("a made slice shows no block; change the generator")
+    image = ImageReference(f"{patient}.nii.gz", "", "axial", index, mask.shape, (1.0, 1.0), ("L", "P"), "MR")
+    record = Record(
+        id="",
+        system="u-mrg",
+        source="made",
+        patient=f"p-{patient}",
+        split=split,
+        image=image,
+        structure="",
+        label="bright spot",
+        value=1,
+        side="",
+        super_category="",
+        healthy=None,
+        approach="unstated",
+        length="",
+        question=QUESTION,
+        reasoning=ANSWER,
+        answer=ANSWER,
+        short_description="",
+        long_description="",
+        box_plane=box,
+        key_points_plane=key_points(mask),
+        mask_runs=runs_of(mask),
+        position=PositionWords("paper", position.label, position.near_center),
+        patient_position=None,
+    )
+    return with_id(record)
