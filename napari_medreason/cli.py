@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_medreason.cli_evaluation import evaluate
 from napari_medreason.cli_models import models_app
 from napari_medreason.cli_training import train
 from napari_medreason.errors import MedReasonError
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.command()(train)
+app.command("eval")(evaluate)
 dataset_app = typer.Typer(
     help="Data sets of questions and answers from images with masks.", no_args_is_help=True
 )

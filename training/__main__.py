@@ -12,6 +12,8 @@ from napari_medreason.errors import MedReasonError
 
 from .data.command import add_commands as add_dataset_commands
 from .data.command import run as run_dataset_command
+from .evaluation.command import add_commands as add_evaluation_commands
+from .evaluation.command import run as run_evaluation
 from .run_command import add_commands as add_run_commands
 from .run_command import prove_command, run_command, several_command
 
@@ -62,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     questions.add_argument("--count", type=int, default=100, help="wordings drawn for each structure")
     add_dataset_commands(commands)
     add_run_commands(commands)
+    add_evaluation_commands(commands)
     return top
 
 
@@ -155,6 +158,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "curves": _curves,
     "run": run_command,
     "prove": prove_command,
+    "eval": run_evaluation,
     "several": several_command,
 }
 

@@ -6,6 +6,7 @@ written and read, so the answers of one evaluation can be given to another as pr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,8 +79,6 @@ def of_grounding(record: Record, grounding: Grounding) -> Prediction:
 
 def prediction_line(prediction: Prediction) -> str:
     """One JSON line without its end; what has its default is left out."""
-    import json
-
     empty = Prediction("")
     table = {key: value for key, value in to_plain(prediction).items() if value != getattr(empty, key)}
     return json.dumps(table, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
