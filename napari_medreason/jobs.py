@@ -37,6 +37,8 @@ from napari_medreason.io import replace_file
 
 RunState = Literal["running", "ended", "broken off"]
 """broken off: its process is gone and left no result, as after a crash or a hard stop; it can be resumed."""
+COMMAND = (sys.executable, "-m", "napari_medreason_training", "run")
+"""What works on a run; the configuration and --folder follow."""
 STATE_FILE = "state.safetensors"
 _LOG_BYTES = 8192
 _TAIL_BYTES = 8192
@@ -95,7 +97,7 @@ def start(config_text: str, folder: Path, *, base: Path | None = None) -> int:
         (folder / old).unlink(missing_ok=True)
     if base is not None:
         keep_paths_from(folder, base)
-    command = [sys.executable, "-m", "napari_medreason_training", "run", str(kept), "--folder", str(folder)]
+    command = [*COMMAND, str(kept), "--folder", str(folder)]
     _reap()
     with (folder / LOG).open("ab") as log:
         process = subprocess.Popen(

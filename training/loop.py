@@ -109,14 +109,14 @@ def _begin(recipe: Recipe, writer: RunWriter) -> _Progress:
     state = writer.load()
     if state is None:
         progress = _Progress()
-        writer.event("start", 0, {}, "started")
+        writer.event("start", 0, {"steps": recipe.schedule_steps}, "started")
         _judge(recipe, writer, progress)
         return progress
     recipe.restore(state.tensors)
     set_random_state(state.tensors)
     kept = state.progress
     best = -math.inf if kept["best"] is None else float(kept["best"])
-    writer.event("start", int(kept["step"]), {}, "resumed")
+    writer.event("start", int(kept["step"]), {"steps": recipe.schedule_steps}, "resumed")
     return _Progress(int(kept["step"]), best, int(kept["waited"]), dict(kept["first"]))
 
 

@@ -11,6 +11,7 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QObject, Signal
 
 from napari_medreason._qt import engine_bridge
+from napari_medreason._qt.answer_words import stage_words
 from napari_medreason._qt.background import Background
 from napari_medreason._qt.tune_compare_cases import HeldOut, HeldOutCase, read_held_out
 from napari_medreason._qt.tune_compare_layers import CaseLayers
@@ -83,6 +84,7 @@ class Comparing(QObject):
             return
         self.close_cases()
         self._view.show_busy(0, 0)
+        self._view.show_stage("Reading the held-out cases")
         self._reading.start(
             partial(_read, self._run.run.folder, self._adapter), then=self._begin, failed=self._failed
         )
@@ -105,7 +107,7 @@ class Comparing(QObject):
                 Question(case.record.question, case.plane),
                 model=self._models[side],
                 on_text=_ignore,
-                on_progress=_ignore,
+                on_progress=self._on_stage,
                 on_result=partial(self._on_answer, self._held_out, wanted),
                 on_error=partial(self._on_error, self._held_out),
             )
@@ -113,6 +115,11 @@ class Comparing(QObject):
             self._failed(error)
             return
         self._view.show_busy(len(self._answers), 2 * len(self._cases))
+        self._view.show_stage(f"Asking the {'tuned model' if side else 'base'} about case {number + 1}")
+
+    def _on_stage(self, stage: str, _fraction: float | None) -> None:
+        if self._request is not None and stage.startswith(("starting", "loading", "downloading")):
+            self._view.show_stage(stage_words(stage))
 
     def _next_question(self) -> tuple[int, int] | None:
         order = [self._shown, *range(len(self._cases))]
@@ -232,5 +239,5 @@ def _read(folder: Path, adapter: Path, **callbacks: Any) -> tuple[HeldOut, tuple
     return read_held_out(folder, **callbacks), (base, f"{base}{adapter_store.AT}{adapter.absolute()}")
 
 
-def _ignore(*_: object) -> None:
-    """Words and stages of these answers are not shown as they come."""
+def _ignore(_piece: str) -> None:
+    """Words of these answers are not shown as they come."""

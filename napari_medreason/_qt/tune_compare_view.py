@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_medreason._qt.parts import side_by_side, text_label
 from napari_medreason._qt.tune_compare_layers import AFTER, BEFORE, COLOURS, CORRECTED
-from napari_medreason._qt.tune_compare_words import HEADS, figure_rows, verdict
+from napari_medreason._qt.tune_compare_words import HEADS, figure_rows, figure_tips, verdict
 
 NOTHING_YET = "What the run has made is compared with its base when it ends."
 COLOUR_WORDS = "Green: the correction. Orange line: before. Blue line: after."
@@ -45,6 +45,7 @@ class CompareView(QWidget):
         self.progress = QProgressBar(self)
         self.progress.setMaximumHeight(8)
         self.progress.setTextVisible(False)
+        self.stage = text_label(self, low=True)
         self.title, self.words = text_label(self, low=True), text_label(self, low=True)
         self.colours = text_label(self, COLOUR_WORDS, low=True)
         self.colours.setToolTip(", ".join(f"{n} {COLOURS[n]}" for n in (CORRECTED, BEFORE, AFTER)))
@@ -96,6 +97,7 @@ class CompareView(QWidget):
         layout.addWidget(self.figures, 1)
         layout.addLayout(side_by_side((self.show_button, 1), (self.close_button, 0)))
         layout.addLayout(side_by_side((self.progress, 1), (self.cancel_button, 0)))
+        layout.addWidget(self.stage)
         layout.addLayout(side_by_side((self.former_button, 1), (self.next_button, 1)))
         layout.addWidget(self.title)
         layout.addWidget(self.words)
@@ -112,7 +114,7 @@ class CompareView(QWidget):
         """
         figures = {} if card is None else card.get("before_after", {})
         self.verdict.setText(NOTHING_YET if card is None else verdict(figures))
-        self._fill(figure_rows(figures))
+        self._fill(figure_rows(figures), figure_tips(figures))
         self.show_button.setEnabled(card is not None)
         self.accept_button.setEnabled(card is not None and not accepted)
         self.roll_back_button.setEnabled(bool(accepted))
@@ -121,12 +123,19 @@ class CompareView(QWidget):
         else:
             self.status.setText("" if card is None else "Not accepted: the Ask dock does not offer it.")
 
-    def _fill(self, rows: list[tuple[str, ...]]) -> None:
+    def _fill(self, rows: list[tuple[str, ...]], tips: list[str]) -> None:
         self.figures.setVisible(bool(rows))
         self.figures.setRowCount(len(rows))
-        for row, cells in enumerate(rows):
+        for row, (cells, tip) in enumerate(zip(rows, tips, strict=True)):
             for column, words in enumerate(cells):
-                self.figures.setItem(row, column, QTableWidgetItem(words))
+                entry = QTableWidgetItem(words)
+                entry.setToolTip(tip)
+                self.figures.setItem(row, column, entry)
+
+    def show_stage(self, words: str) -> None:
+        """Show what happens now, such as that a model is loaded."""
+        self.stage.setText(words)
+        self.stage.setVisible(bool(words))
 
     def show_busy(self, done: int, total: int) -> None:
         """Show how far the asking is; total 0 for unknown."""
@@ -138,6 +147,7 @@ class CompareView(QWidget):
 
     def show_idle(self, *, can_show: bool = False) -> None:
         """Nothing is being asked."""
+        self.show_stage("")
         self.progress.hide()
         self.cancel_button.hide()
         self.show_button.setEnabled(can_show)

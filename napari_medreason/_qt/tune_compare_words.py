@@ -8,14 +8,14 @@ from typing import Any
 from napari_medreason._qt.tune_compare_cases import HeldOutCase, dice
 from napari_medreason.core.grounding import Grounding
 
-HEADS = ("Held-out", "Before", "After", "Gain", "95 % interval", "Better", "Patients")
+HEADS = ("Held-out", "Before", "After", "Gain", "95 % interval", "Patients")
 ENOUGH_PATIENTS = 3
 """With fewer, figures are preliminary, as on the card of the embedded model."""
 _TITLES = {
     "mask": "Mask (Dice)",
-    "named": "Asked by name (Dice)",
+    "named": "By name (Dice)",
     "box": "Box (IoU)",
-    "prompted": "From box and points (Dice)",
+    "prompted": "By box, points (Dice)",
 }
 _MEASURES = {"mask": "Dice", "named": "Dice", "box": "box IoU", "prompted": "Dice from box and points"}
 """The first of these that a card has stands for the whole."""
@@ -30,24 +30,33 @@ def figure_rows(before_after: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _row(name: str, group: Mapping[str, Any]) -> tuple[str, ...]:
-    regions = group.get("regions")
-    better = f"{group['better']} of {regions}" if "better" in group and regions is not None else "–"
+    found = _interval(group)
     return (
         _title(name),
-        f"{group['before']:.3f}",
-        f"{group['after']:.3f}",
-        f"{_gain(group):+.3f}",
-        _interval_words(group) or "–",
-        better,
+        f"{group['before']:.2f}",
+        f"{group['after']:.2f}",
+        f"{_gain(group):+.2f}",
+        "–" if found is None else f"{found[0]:+.2f} … {found[1]:+.2f}",
         str(group.get("patients", "–")),
     )
+
+
+def figure_tips(before_after: Mapping[str, Any]) -> list[str]:
+    """How many regions each row of `figure_rows` is of, and how many of them are better."""
+    groups = (group for group in before_after.values() if _is_group(group))
+    return [
+        f"Better on {group['better']} of {group['regions']} regions"
+        if {"better", "regions"} <= set(group)
+        else ""
+        for group in groups
+    ]
 
 
 def _title(name: str) -> str:
     if name in _TITLES:
         return _TITLES[name]
     way, _, what = name.partition(" ")
-    return f"{what.replace('_', ' ')} ({_MEASURES[way]})" if way in _MEASURES and what else name
+    return f"– {what.replace('_', ' ')}" if way in _MEASURES and what else name
 
 
 def _is_group(group: object) -> bool:

@@ -177,7 +177,7 @@ class CurvesView(QWidget):
             curve = self._curves[name]
             if self._is_shown(name):
                 few = name[0] == "validation" or len(curve.values) <= _FEW
-                line.setData(self._along(curve), curve.values, symbol="o" if few else None)
+                line.setData(self._along(curve), curve.values, symbol="o" if few else None, antialias=few)
             else:
                 line.setData([], [])
         self._fit_width()

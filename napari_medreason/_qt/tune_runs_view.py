@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import Signal
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
     QHeaderView,
+    QMenu,
     QMessageBox,
     QProgressBar,
     QPushButton,
@@ -82,30 +84,24 @@ class RunsView(QWidget):
         self.stop_button.setToolTip("End it after the step in hand; it writes a checkpoint and what it made")
         self.resume_button = QPushButton("Resume", self)
         self.resume_button.setToolTip("Go on from the last checkpoint")
-        self.delete_button = QPushButton("Delete…", self)
-        self.folder_button = QPushButton("Show folder", self)
-        self.other_button = QPushButton("Open other…", self)
-        self.other_button.setToolTip("Follow a run whose folder lies elsewhere")
+        self.more_button = QPushButton("More", self)
+        menu = QMenu(self)
+        self.folder_action, self.delete_action = QAction("Show its folder", self), QAction("Delete…", self)
+        self.folder_action.triggered.connect(lambda: self.folder_wanted.emit())
+        self.delete_action.triggered.connect(lambda: self.delete_wanted.emit())
+        menu.addActions([self.folder_action, self.delete_action])
+        menu.addSeparator()
+        menu.addAction("Follow a run that lies elsewhere…", self._choose_other)
+        self.more_button.setMenu(menu)
         self.stop_button.clicked.connect(self.stop_wanted)
         self.resume_button.clicked.connect(self.resume_wanted)
-        self.delete_button.clicked.connect(self.delete_wanted)
-        self.folder_button.clicked.connect(self.folder_wanted)
-        self.other_button.clicked.connect(self._choose_other)
 
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.setSpacing(5)
         layout.addWidget(self.table, 1)
-        layout.addLayout(
-            side_by_side(
-                (self.stop_button, 1),
-                (self.resume_button, 1),
-                (self.delete_button, 1),
-                (self.folder_button, 1),
-                (self.other_button, 1),
-            )
-        )
+        layout.addLayout(side_by_side((self.stop_button, 1), (self.resume_button, 1), (self.more_button, 1)))
         layout.addWidget(self.progress)
         layout.addWidget(self.status)
         layout.addWidget(self.notes)
@@ -140,8 +136,8 @@ class RunsView(QWidget):
         self.resume_button.setEnabled(run is not None and can_resume(run))
         fresh = run is not None and can_resume(run) and not run.resumable
         self.resume_button.setText("Start again" if fresh else "Resume")
-        self.delete_button.setEnabled(run is not None and run.state != "running")
-        self.folder_button.setEnabled(run is not None)
+        self.delete_action.setEnabled(run is not None and run.state != "running")
+        self.folder_action.setEnabled(run is not None)
         self.progress.setVisible(report is not None and report.run.running)
         if report is None or run is None:
             self._show_nothing()
