@@ -37,7 +37,7 @@ class Difference:
 
     interval: 95 % bootstrap over patients. chance: probability of a difference at least so large if the two
     models were exchangeable (permutation of the patients' differences, two-sided). better, worse: patients.
-    least_chance: the smallest value that so few patients can give.
+    least_chance: the smallest value that can come of as many patients as show any difference.
     """
 
     first: float
@@ -108,7 +108,7 @@ def difference(
         second=_ratio(sums[:, 2:4].sum(axis=0)),
         interval=interval,
         chance=None if drawn is None else _exchanged(sums, seed, resamples),
-        least_chance=2.0 / 2 ** len(sums) if len(sums) <= EXACT_PATIENTS else 1 / (resamples + 1),
+        least_chance=min(1.0, 2.0 / 2 ** int((sums[:, :2] != sums[:, 2:4]).any(axis=1).sum())),
         better=int((gains > 0).sum()),
         worse=int((gains < 0).sum()),
         patients=len(sums),

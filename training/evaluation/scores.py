@@ -29,6 +29,8 @@ from .predictions import Answer
 from .words import meteor, place_named
 
 Values = dict[str, float]
+_ROUNDING = 1e-4
+"""Grey values that were whole numbers stay so, although 32-bit fractions of 255 are not exact."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def _curve_scores(answer: Answer, true: NDArray[np.bool_]) -> Values:
     given = answer.probability
     probability = answer.mask.astype(np.float32) if given is None else given
     sound = threshold_curves(probability, true)
-    kept = np.floor(stretched(probability) * 255) / 255
+    kept = np.floor(stretched(probability) * 255 + _ROUNDING) / 255
     released = threshold_curves(kept, true, empty_as_released=True)
     return {
         "dice_256": sound.mean_dice,

@@ -5,6 +5,7 @@ They show the images that were evaluated: they stay in the folder of results and
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,15 +23,18 @@ from .asked import asked_planes
 from .predictions import Answer
 from .scores import RecordScore
 
-TILE, CAPTION, COLUMNS = 300, 66, 3
+TILE, CAPTION, COLUMNS = 300, 88, 3
 TRUE_COLOUR = (60, 230, 60)
-_LETTERS = 46
+_LETTERS = 44
 """Characters of one line under a picture."""
 
 
 def chosen(scores: Sequence[RecordScore], count: int) -> list[RecordScore]:
-    """The best answers and then the worst, by Dice, at most `count` of each and none twice."""
-    ordered = sorted(scores, key=lambda score: (-score.values["dice"], score.record))
+    """The best answers and then the worst, by Dice, at most `count` of each and none twice.
+
+    Of those without any overlap a wrong mask is worse than none.
+    """
+    ordered = sorted(scores, key=lambda s: (-s.values["dice"], s.status == "found", s.record))
     if len(ordered) <= 2 * count:
         return ordered
     return [*ordered[:count], *ordered[-count:]]
@@ -61,7 +65,7 @@ def _title(model: str) -> str:
 
 
 def _tile(plane: Plane, record: Record, answer: Answer, score: RecordScore) -> Image.Image:
-    """The answer over the image, the true mask's outline, and three lines of words."""
+    """The answer over the image, the true mask's outline, and a few lines of words."""
     found = answer.mask if answer.mask.any() else None
     picture = overlay_image(plane, found, answer.box, answer.points)
     outline = _outline(record, picture.size)
@@ -71,14 +75,14 @@ def _tile(plane: Plane, record: Record, answer: Answer, score: RecordScore) -> I
     picture.thumbnail((TILE, TILE), Image.Resampling.LANCZOS)
     tile = Image.new("RGB", (TILE, TILE + CAPTION), "black")
     tile.paste(picture, ((TILE - picture.width) // 2, (TILE - picture.height) // 2))
-    lines = (
+    lines = [
         f"{record.label}, Dice {score.values['dice']:.2f}, {score.status}",
-        record.question,
-        answer.words or "(no words)",
-    )
+        *_wrapped(record.question),
+        *_wrapped(answer.words or "(no words)"),
+    ]
     draw, font = ImageDraw.Draw(tile), ImageFont.load_default(size=12)
     for place, line in enumerate(lines):
-        draw.text((4, TILE + 4 + 20 * place), _short(line), fill="white", font=font)
+        draw.text((4, TILE + 3 + 16 * place), line, fill="white", font=font)
     return tile
 
 
@@ -89,8 +93,9 @@ def _outline(record: Record, size: tuple[int, int]) -> np.ndarray[tuple[int, ...
     return np.asarray(binary_dilation(inside, iterations=4) & ~inside)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _LETTERS else text[: _LETTERS - 1] + "…"
+def _wrapped(text: str) -> list[str]:
+    """Two lines at most."""
+    return textwrap.wrap(text, _LETTERS, max_lines=2, placeholder=" …")
 
 
 def _sheet(tiles: Sequence[Image.Image], title: str) -> Image.Image:

@@ -145,8 +145,8 @@ def comparison(scores: Scores, draws: Resampling) -> Table | None:
     columns = ("models", "measure", base_column(base), "other", "difference", "p", "patients better, worse")
     note = (
         "Paired, on the same records. Interval: 95 % bootstrap over patients. p: permutation test over "
-        "patients, two-sided, not corrected for the number of rows; behind it the least value that so few "
-        "patients can give, where that is above 0.05."
+        "patients, two-sided, not corrected for the number of rows; behind it the least value that can "
+        "come of as many patients as show a difference, where that is above 0.05."
     )
     return Table("comparison", "Comparison", columns, tuple(rows), note) if rows else None
 

@@ -90,7 +90,7 @@ class PlaceNamed:
 def place_named(text: str, record: Record) -> PlaceNamed:
     """The places that a text names, judged by the record's true mask: in the image, and in the patient.
 
-    What the question says already ("the left kidney") earns nothing, and the number of the slice is no place.
+    To repeat what the question says ("the left kidney") earns nothing, and a slice's number is no place.
     """
     facts = _true_facts(record)
     if facts is None:
@@ -101,6 +101,8 @@ def place_named(text: str, record: Record) -> PlaceNamed:
 
 
 def _is_new(statement: Statement, asked: str) -> bool:
+    if statement.verdict == "disagrees":
+        return True
     side = _SIDE.fullmatch(statement.words)
     words = side[1] if side else statement.words
     return not statement.words.startswith("slice") and not re.search(rf"\b{re.escape(words)}\b", asked)
