@@ -1,0 +1,247 @@
+"""What the Runs page reads from run folders, and how it is put in words; no window here."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_medreason import io, jobs
+from napari_medreason._qt.tune_compare_cases import dice, one_slice, read_held_out, spread
+from napari_medreason._qt.tune_compare_words import figure_rows, figure_tips, is_worse, verdict
+from napari_medreason._qt.tune_log import plain_lines
+from napari_medreason._qt.tune_runs_files import delete_run
+from napari_medreason._qt.tune_runs_history import MOST_POINTS, RunHistory, seconds_left, thinned
+from napari_medreason._qt.tune_runs_reading import FollowedRun, read_list, read_samples
+from napari_medreason._qt.tune_runs_words import can_resume, end_words, left_words
+from napari_medreason._qt.tune_samples import sample_words
+from napari_medreason.core.plane import AXES, cut, slice_count
+from napari_medreason.core.run_folder import RunEvent
+from napari_medreason.core.volume import Volume, Window
+from napari_medreason.errors import CancelledError, RunError
+
+from .tune_cases import events_text, lesion_data, make_run, steps
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDREASON_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("MEDREASON_ADAPTERS", str(tmp_path / "adapters"))
+    (tmp_path / "runs").mkdir()
+    return tmp_path / "runs"
+
+
+@given(st.lists(st.floats(-1e6, 1e6), max_size=400), st.integers(4, 60))
+@settings(max_examples=60)
+def test_thinned_curves_keep_their_extremes_and_ends(values, most):
+    given = np.array(values)
+    kept = thinned(given, most)
+    assert len(kept) <= max(most, 0)
+    assert (np.diff(kept) > 0).all()
+    if values:
+        assert {kept[0], kept[-1]} == {0, len(values) - 1}
+        assert given[kept].max() == given.max()
+        assert given[kept].min() == given.min()
+
+
+def test_a_resumed_run_takes_its_later_points_back():
+    history = RunHistory()
+    history.add(
+        [RunEvent("start", 0, 1.0, {"steps": 90}), *steps(1, 9), RunEvent("end", 9, 9.0, {}, "stopped")]
+    )
+    history.add(
+        [RunEvent("start", 5, 12.0, {"steps": 90}, "resumed"), RunEvent("step", 6, 13.0, {"loss": 7.0})]
+    )
+    curve = history.curves()["training", "loss"]
+    assert curve.steps.tolist() == [1, 2, 3, 4, 5, 6]
+    assert curve.values[-1] == 7.0
+    assert (history.end, history.total_steps) == ("", 90)
+    assert history.seconds_per_step == pytest.approx(1.0)
+
+
+def test_the_time_left_is_of_steps_or_of_minutes_whichever_is_over_first():
+    history = RunHistory()
+    history.add(
+        [RunEvent("start", 0, 30.0), *(RunEvent("step", n, 30.0 + 2 * n, {"loss": 1.0}) for n in (5, 10))]
+    )
+    assert seconds_left(history, total_steps=40, budget_minutes=0.0) == pytest.approx(60)
+    assert seconds_left(history, total_steps=40, budget_minutes=1.5) == pytest.approx(40)
+    assert seconds_left(history, total_steps=0, budget_minutes=0.0) is None
+    assert left_words(1200) == "about 20 minutes left"
+
+
+def test_a_run_with_very_many_events_is_read_once_and_then_only_what_is_new(root):
+    folder = make_run(root / "long", steps(1, 20_000, seconds=0.1))
+    followed = FollowedRun(folder)
+    first = followed.read()
+    assert len(first.curves["training", "loss"].values) <= MOST_POINTS
+    assert first.run.summary.step == 20_000
+    started = time.thread_time()
+    assert followed.read().curves is None
+    assert time.thread_time() - started < 0.1
+    with (folder / "events.jsonl").open("a", encoding="utf-8") as file:
+        file.write(events_text(RunEvent("evaluation", 20_001, 2000.1, {"dice": 0.7})))
+    assert followed.read().curves["validation", "dice"].values.tolist() == [0.7]
+
+
+def test_events_that_were_taken_back_and_have_grown_again_are_seen(root):
+    folder = make_run(root / "run", steps(1, 9))
+    followed = FollowedRun(folder)
+    followed.read()
+    with io.replace_file(folder / "events.jsonl") as temporary:
+        again = [*steps(1, 5), RunEvent("start", 5, 6.0), *steps(6, 30, seconds=3.0)]
+        temporary.write_text(events_text(*again), encoding="utf-8")
+    assert followed.read().curves["training", "loss"].minutes[6] == pytest.approx(7 * 3 / 60)
+
+
+def test_runs_are_listed_with_their_states_and_those_elsewhere_too(root, tmp_path):
+    make_run(root / "works", steps(1, 3), name="works", working=True)
+    make_run(root / "stopping", name="stopping", working=True)
+    (root / "stopping" / "stop").touch()
+    make_run(root / "broken", steps(1, 2), name="broken")
+    make_run(tmp_path / "elsewhere", name="elsewhere", reason="done")
+    (root / "no run").mkdir()
+    listed = {run.summary.name: run for run in read_list([tmp_path / "elsewhere", tmp_path])}
+    assert set(listed) == {"works", "stopping", "broken", "elsewhere"}
+    assert listed["works"].running
+    assert listed["stopping"].stopping
+    assert listed["broken"].summary.state == "broken off"
+    assert listed["elsewhere"].best == 0.5
+
+
+@pytest.mark.parametrize(
+    ("reason", "told", "words", "resumable"),
+    [
+        ("", "", "It left no checkpoint", True),
+        ("stopped", "", "Resume goes on", True),
+        (
+            "failed",
+            "the loss is nan at step 3; choose a smaller learning rate",
+            "smaller learning rate.",
+            True,
+        ),
+        ("time", "", "start a new run with more", False),
+        ("no gain", "exported the state of step 50", "Exported the state of step 50.", False),
+        ("disk", "", "larger one", False),
+        ("done", "", "whole schedule", False),
+    ],
+)
+def test_the_end_of_a_run_is_told_with_its_remedy(root, reason, told, words, resumable):
+    summary = jobs.summary(make_run(root / "run", steps(1, 3), reason=reason))
+    assert words in end_words(summary, told)
+    assert can_resume(summary) is resumable
+
+
+def test_deleting_spares_working_runs_and_what_is_not_of_the_run(root, tmp_path):
+    working = make_run(root / "works", working=True)
+    with pytest.raises(RunError, match="stop it before"):
+        delete_run(working)
+    assert (working / "events.jsonl").exists()
+    with pytest.raises(RunError, match="holds no run"):
+        delete_run(tmp_path)
+    assert delete_run(make_run(root / "old", reason="done")) == ()
+    assert not (root / "old").exists()
+    elsewhere = make_run(tmp_path / "my files", reason="done")
+    (elsewhere / "samples").mkdir()
+    (elsewhere / "thesis.odt").write_text("years of work")
+    assert delete_run(elsewhere) == ("thesis.odt",)
+    assert [file.name for file in elsewhere.iterdir()] == ["thesis.odt"]
+    outside = make_run(tmp_path / "kept", reason="done")
+    link = root / "link"
+    link.symlink_to(outside, target_is_directory=True)
+    with pytest.raises(RunError, match="link"):
+        delete_run(link)
+    assert (outside / "config.toml").exists()
+
+
+def test_samples_are_read_with_words_and_pictures(tmp_path):
+    (tmp_path / "one.json").write_text(json.dumps({"structures": {"liver": 0.51234}, "answer": "here"}))
+    (tmp_path / "one-answer.png").write_bytes(b"png")
+    (tmp_path / "two.json").write_text("{")
+    (sample,) = read_samples(tmp_path)
+    assert dict(sample.pictures) == {"answer": b"png"}
+    assert sample_words(sample.words) == "structures: liver 0.512\nanswer: here"
+
+
+def test_a_log_is_shown_without_the_states_that_a_progress_bar_wrote_over():
+    assert plain_lines("loading\n 1 %\r 50 %\r100 %\r\ndone\n") == "loading\n100 %\ndone"
+
+
+GOOD = {"before": 0.4, "after": 0.6, "interval": [0.1, 0.3], "better": 7, "regions": 8, "patients": 4}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "Better than before: Dice +0.200 (95 % interval +0.100 to +0.300) on 4 held-out patients."),
+        ({"interval": [-0.1, 0.3]}, "No sure difference"),
+        ({"interval": None}, "No sure difference: Dice +0.200 on 4"),
+        ({"after": 0.2, "interval": [-0.3, -0.1]}, "Worse than before"),
+        ({"patients": 1}, "says nothing about the next patient"),
+        ({"patients": 2}, "preliminary"),
+    ],
+)
+def test_the_verdict_says_no_more_than_the_figures(change, words):
+    figures = {"prompted": GOOD | {"after": 0.1}, "named": GOOD | change, "named liver": GOOD, "odd": 3}
+    assert words in verdict(figures)
+    assert is_worse(figures) is (change.get("after") == 0.2)
+    rows = figure_rows(figures)
+    assert [row[0] for row in rows] == ["By box, points (Dice)", "By name (Dice)", "– liver"]
+    assert len(figure_tips(figures)) == len(rows)
+    assert figure_tips(figures)[0] == "Better on 7 of 8 regions"
+
+
+def test_without_test_patients_the_verdict_says_so():
+    assert "no test patient" in verdict({})
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_one_slice_lies_where_it_lay_in_the_study(axis):
+    rng = np.random.default_rng(0)
+    affine = np.diag([-1.2, 0.9, 3.0, 1.0])
+    affine[:3, 3] = (10.0, -20.0, 30.0)
+    volume = Volume(rng.normal(size=(5, 6, 7)), affine, modality="MR")
+    index = slice_count(volume, axis) - 2
+    window = Window(0, 1)
+    whole, thin = cut(volume, axis, index, window), one_slice(volume, cut(volume, axis, index, window))
+    alone = cut(thin, axis, 0, window)
+    np.testing.assert_array_equal(alone.image, whole.image)
+    np.testing.assert_allclose(alone.point_lps((2, 1)), whole.point_lps((2, 1)))
+    assert slice_count(thin, axis) == 1
+
+
+def test_dice_of_nothing_and_of_the_same():
+    mask = np.eye(4, dtype=bool)
+    assert (dice(None, mask), dice(mask, mask), dice(None, mask & False)) == (0.0, 1.0, 1.0)
+
+
+def read(folder):
+    return read_held_out(folder, progress=lambda *_: None, cancelled=lambda: False)
+
+
+def test_held_out_cases_are_of_test_patients_and_each_gets_its_turn(root):
+    folder = make_run(root / "run")
+    records = lesion_data(folder, (("a", "train"), ("v", "validation"), ("c", "test"), ("d", "test")))
+    held_out = read(folder)
+    assert (held_out.split, held_out.total, len(held_out.cases)) == ("test", 8, 8)
+    assert {case.record.patient for case in held_out.cases} == {"c", "d"}
+    case = held_out.cases[0]
+    assert case.plane.image[case.record.mask].mean() > case.plane.image[~case.record.mask].mean()
+    test = [record for record in records if record.split == "test"]
+    assert [record.patient for record in spread(test, 4)] == ["c", "c", "d", "d"]
+    with pytest.raises(CancelledError):
+        read_held_out(folder, progress=lambda *_: None, cancelled=lambda: True)
+
+
+def test_without_a_test_patient_validation_is_shown_and_without_both_it_is_told(root):
+    folder = make_run(root / "run")
+    lesion_data(folder, (("a", "train"), ("v", "validation")))
+    assert read(folder).split == "validation"
+    lesion_data(folder, (("a", "train"),))
+    with pytest.raises(RunError, match="another patient"):
+        read(folder)
+    (folder / "records.jsonl").unlink()
+    with pytest.raises(RunError, match=r"records\.jsonl"):
+        read(folder)
