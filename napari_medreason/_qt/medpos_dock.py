@@ -52,6 +52,7 @@ class MedPosWidget(Docked):
         view.refresh_wanted.connect(presenter.live.refresh)
         view.cancelled.connect(presenter.cancel)
         view.export_wanted.connect(self.choose_export)
+        view.tune_wanted.connect(self.fine_tune)
         for emitter, heard in self._viewer_connections():
             emitter.connect(heard)
 
@@ -104,6 +105,14 @@ class MedPosWidget(Docked):
                 )
                 return
         self.presenter.export(target, form)
+
+    def fine_tune(self) -> None:
+        """Open the Fine-tune dock and make records of what is labelled here."""
+        layer = self.presenter.layer
+        if layer is not None and getattr(self._viewer, "window", None) is not None:
+            from napari_medreason._qt.tune_dock import open_with_labels  # brings the charts of runs
+
+            open_with_labels(self._viewer, layer)
 
     def sizeHint(self) -> QSize:
         return QSize(_WIDTH, super().sizeHint().height())

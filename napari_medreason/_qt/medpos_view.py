@@ -40,6 +40,7 @@ class MedPosView(QWidget):
     refresh_wanted = Signal()
     cancelled = Signal()
     export_wanted = Signal()
+    tune_wanted = Signal()
 
     def __init__(self, model: RegionModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -90,6 +91,10 @@ class MedPosView(QWidget):
         self.refresh_button, self.export_button = QPushButton("Refresh", self), QPushButton("Export…", self)
         self.refresh_button.setToolTip("Look at the whole label map again, such as after a script changed it")
         self.export_button.setToolTip("Write all regions, also those that are filtered out, to a file")
+        self.tune_button = QPushButton("Fine-tune…", self)
+        self.tune_button.setToolTip(
+            "Teach a model what is labelled here: the Fine-tune dock with its records"
+        )
 
     def _lay_out(self) -> None:
         grid = QGridLayout()
@@ -114,7 +119,12 @@ class MedPosView(QWidget):
         layout.addWidget(self.words_line)
         layout.addWidget(self.verdicts)
         layout.addLayout(
-            side_by_side((self.overlay_box, 1), (self.refresh_button, 0), (self.export_button, 0))
+            side_by_side(
+                (self.overlay_box, 1),
+                (self.refresh_button, 0),
+                (self.export_button, 0),
+                (self.tune_button, 0),
+            )
         )
         self.setMinimumWidth(340)
         self.verdicts.hide()
@@ -134,6 +144,7 @@ class MedPosView(QWidget):
         self.overlay_box.toggled.connect(self.overlay_wanted)
         self.refresh_button.clicked.connect(self.refresh_wanted)
         self.export_button.clicked.connect(self.export_wanted)
+        self.tune_button.clicked.connect(self.tune_wanted)
 
     def _on_name(self) -> None:
         self.name_wanted.emit(self.name_line.text().strip())
@@ -175,7 +186,7 @@ class MedPosView(QWidget):
 
     def set_ready(self, ready: bool) -> None:
         """Whether there is a table to work with."""
-        for widget in (self.name_button, self.export_button, self.refresh_button):
+        for widget in (self.name_button, self.export_button, self.refresh_button, self.tune_button):
             widget.setEnabled(ready)
 
 

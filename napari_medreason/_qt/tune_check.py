@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import psutil
 
 from napari_medreason._qt.tune_records import PreparedRecords, RecordReader, RecordSet, SplitPlan, prepared
 from napari_medreason.core.anatomy import structures as vocabulary
-from napari_medreason.core.run_check import DataCheck, check_data
+from napari_medreason.core.record import Record
+from napari_medreason.core.run_check import DataCheck, check_data, usable
 from napari_medreason.core.run_config import RunConfig
 from napari_medreason.core.run_memory import check_memory
 from napari_medreason.errors import RunError
 
 MOST_NAMES = 8
+READ = ("CT", "MR")
+"""Kinds of image that the embedded model reads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,13 +26,15 @@ class RunCheck:
 
     prepared: PreparedRecords
     data: DataCheck
-    memory: str
+    memory: str = ""
     memory_fault: str = ""
+    recipe_faults: tuple[str, ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
         """What keeps the run from starting, a sentence each."""
-        return (*self.data.faults, *((self.memory_fault,) if self.memory_fault else ()))
+        memory = (self.memory_fault,) if self.memory_fault else ()
+        return (*self.data.faults, *self.recipe_faults, *memory)
 
 
 def run_check(
@@ -42,11 +47,44 @@ def run_check(
     """Check records, and the memory where there is a configuration; DataSetError when none can be read."""
     found = prepared(sets, plan, reader)
     data = check_data(found.records)
+    if config is None:
+        return RunCheck(found, data)
+    faults = tuple(_embedded_faults(found.records, data)) if config.recipe == "embedded" else ()
     try:
-        memory = "" if config is None else check_memory(config, psutil.virtual_memory().available)
+        memory = check_memory(config, psutil.virtual_memory().available)
     except RunError as error:
-        return RunCheck(found, data, "", str(error))
-    return RunCheck(found, data, memory)
+        return RunCheck(found, data, memory_fault=str(error), recipe_faults=faults)
+    return RunCheck(found, data, memory, recipe_faults=faults)
+
+
+def _embedded_faults(records: Sequence[Record], data: DataCheck) -> Iterator[str]:
+    """What the embedded model can't learn; its run would say so too, but later."""
+    known = vocabulary()
+    learnt = [record for record in usable(records) if record.split == "train"]
+    unknown = sorted({record.label for record in learnt if record.structure not in known})
+    groups = sorted({record.structure for record in learnt if record.structure in known} & _groups())
+    if unknown:
+        yield (
+            f"the label {_listed(unknown)} is not in the anatomy vocabulary, so nobody could ask the "
+            "embedded model for it; give it a name of the vocabulary"
+        )
+    for name in groups:
+        parts = ", ".join(known[name].members[:3])
+        yield f"{known[name].name} is a group of structures; label its parts, such as {parts}"
+    if len(data.modalities) > 1:
+        yield f"the records are of {' and '.join(data.modalities)}; make one run for each"
+    if len(data.modalities) == 1 and data.modalities[0] not in READ:
+        found = data.modalities[0] or "of unknown kind"
+        yield f"the images are {found}, and the embedded model reads {' and '.join(READ)}; choose others"
+
+
+def _groups() -> set[str]:
+    return {name for name, entry in vocabulary().items() if entry.members}
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+    return f"“{names[0]:.40}”{more}"
 
 
 def structure_words(data: DataCheck) -> str:

@@ -20,7 +20,7 @@ from napari_medreason.core.run_check import SplitCount
 COLUMNS = ("Patients", "Slices", "Regions", "Records")
 USES: dict[Split, str] = {"train": "Learn from", "validation": "Judge by", "test": "Compare on"}
 """What each split is for."""
-DRAWN = "Patients were drawn for the three parts here, since the records did not say."
+DRAWN = "The patients were drawn for the three parts here; the records say otherwise, or nothing."
 CHECKING = "Checking the records …"
 
 
@@ -36,6 +36,8 @@ class CheckView(QWidget):
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        if (rows := self.table.verticalHeader()) is not None:
+            rows.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         if (columns := self.table.horizontalHeader()) is not None:
             columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.structures, self.notes = text_label(self, low=True), text_label(self, low=True)

@@ -54,6 +54,9 @@ _COMMON = {
 """Of fields that need no words where they are defined."""
 
 
+_SPELT = {"kl": "KL", "lora": "LoRA", "vllm": "vLLM", "dice": "Dice"}
+
+
 @dataclass(frozen=True)
 class FieldInfo:
     """One field of a settings dataclass.
@@ -71,7 +74,8 @@ class FieldInfo:
     @property
     def label(self) -> str:
         """The name as words."""
-        return self.name.replace("_", " ").capitalize()
+        first, *rest = self.name.split("_")
+        return " ".join([_SPELT.get(first, first.capitalize()), *(_SPELT.get(word, word) for word in rest)])
 
 
 @cache

@@ -20,12 +20,16 @@ _SYSTEMS: Mapping[RecipeName, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class BaseChoice:
-    """One model to start from. id: as a configuration names it. missing: ids of weights that are not here."""
+    """One model to start from.
+
+    id: as a configuration names it. missing: ids of weights that are not here; lack: the same in words.
+    """
 
     id: str
     title: str
     tip: str
     missing: tuple[str, ...] = ()
+    lack: str = ""
 
 
 def base_choices(recipe: RecipeName) -> tuple[BaseChoice, ...]:
@@ -50,7 +54,7 @@ def _choice(needed: tuple[str, ...]) -> BaseChoice:
     what = ", ".join(catalogue()[one].title for one in missing)
     lack = f"Not here yet: {what}. The dock “Models and weights” downloads them." if missing else ""
     title = f"{entry.title} (not here yet)" if missing else entry.title
-    return BaseChoice(entry.id, title, "\n".join(filter(None, (licence, lack))), missing)
+    return BaseChoice(entry.id, title, licence, missing, lack)
 
 
 def _is_here(weights_id: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from magicgui.widgets import create_widget
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtWidgets import QFormLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QWidget
 
 from napari_medreason._qt.tune_form import MOST, FieldInfo, fields_of, parsed, shown
 from napari_medreason.errors import DataSetError
@@ -31,6 +31,8 @@ class Field(QObject):
         self._magic = magic
         self.widget: QWidget = self._magic.native
         self.widget.setParent(parent)
+        if isinstance(self.widget, QCheckBox):
+            self.widget.setText("")  # its name stands beside it
         self.widget.setToolTip(info.help)
         self.widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.widget.installEventFilter(self)

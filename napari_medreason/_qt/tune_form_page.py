@@ -71,7 +71,7 @@ class RunForm(QWidget):
         self.minutes.setSpecialValueText("no limit")
         self.minutes.setValue(MINUTES)
         self.minutes.setToolTip("The run ends after so much work at the latest, and keeps its best state")
-        self.faults = text_label(self, low=True)
+        self.note, self.faults = text_label(self, low=True), text_label(self, low=True)
         self.faults.setObjectName("faults")
         self.faults.setStyleSheet("#faults { color: #e0604f; }")
 
@@ -109,9 +109,11 @@ class RunForm(QWidget):
             inner.addWidget(_heading(words, rest))
             inner.addWidget(part)
         self.more.setContent(rest)
+        self.more.collapse(animate=False)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
+        layout.addWidget(self.note)
         layout.addWidget(self.faults)
         layout.addWidget(self.more)
 
@@ -184,6 +186,9 @@ class RunForm(QWidget):
     def _show_tip(self) -> None:
         tip = self.base.itemData(self.base.currentIndex(), Qt.ItemDataRole.ToolTipRole)
         self.base.setToolTip(str(tip or self.base.currentText()))
+        choice = self._bases.get(str(self.base.currentData()))
+        self.note.setText("" if choice is None else choice.lack)
+        self.note.setVisible(bool(self.note.text()))
 
     def _on_preset(self) -> None:
         """Show the values of a preset in place of what stood there."""

@@ -39,7 +39,7 @@ class PreparedRecords:
     """The records of a run. images: folder that their paths start at.
 
     files: those that hold them as they are; none when they have to be written anew. drawn: whether the
-    splits are ours.
+    splits are others than in the files.
     """
 
     records: tuple[Record, ...]
@@ -82,12 +82,19 @@ def prepared(sets: Sequence[RecordSet], plan: SplitPlan, reader: RecordReader) -
     root = _common_root([one.images for one in sets])
     found = {record.id: record for one in sets for record in _moved(reader.read(one.file), one.images, root)}
     records = tuple(found.values())
-    drawn = plan.wish == "drawn" or (plan.wish == "missing" and len({one.split for one in records}) == 1)
-    if drawn:
-        splits = split_by_patient((record.patient for record in records), plan)
-        records = tuple(replace(record, split=splits[record.patient]) for record in records)
+    divided = _divided(records, plan)
+    drawn, records = divided != records, divided
     as_they_are = not drawn and all(one.images == root for one in sets)
     return PreparedRecords(records, root, tuple(one.file for one in sets) if as_they_are else (), drawn)
+
+
+def _divided(records: tuple[Record, ...], plan: SplitPlan) -> tuple[Record, ...]:
+    """The records in the splits that are wished for."""
+    given = len({record.split for record in records}) > 1
+    if plan.wish == "kept" or (plan.wish == "missing" and given):
+        return records
+    splits = split_by_patient((record.patient for record in records), plan)
+    return tuple(replace(record, split=splits[record.patient]) for record in records)
 
 
 def _common_root(folders: Iterable[Path]) -> Path:

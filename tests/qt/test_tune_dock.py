@@ -1,0 +1,359 @@
+"""What a user of the Fine-tune dock's first page sees: records, check, form, start, and what it remembers."""
+
+import threading
+
+import numpy as np
+import psutil
+import pytest
+
+from napari_medreason import jobs, layers
+from napari_medreason._qt import tune_dock
+from napari_medreason._qt.tune_dock import TuneDock
+from napari_medreason.core.run_config import read_run_config
+from napari_medreason.core.run_folder import CONFIG
+from napari_medreason.io.records import read_records, write_records
+from napari_medreason.worklist import LabelDefinition, WorkList
+
+from ..training.tuning_records import data_set, in_split
+
+pytestmark = pytest.mark.window
+PATIENCE = 60_000
+FIVE = tuple((patient, "train") for patient in "abcde")
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    """Runs, records, keys and weights in a folder of this test."""
+    for variable, name in (
+        ("MEDREASON_RUNS", "runs"),
+        ("MEDREASON_RECORDS", "made"),
+        ("MEDREASON_WEIGHTS", "weights"),
+        ("MEDREASON_PSEUDONYM_KEY_FILE", "key"),
+    ):
+        monkeypatch.setenv(variable, str(tmp_path / name))
+    monkeypatch.setattr(tune_dock, "own_form", lambda: tmp_path / "settings" / "form.toml")
+
+
+@pytest.fixture
+def open_dock(qtbot, notices):
+    """Opens the dock on napari's viewer model, at the width of a narrow window."""
+    from napari.components import ViewerModel
+
+    opened = []
+
+    def make():
+        dock = TuneDock(ViewerModel())
+        dock.resize(400, 800)
+        dock.show()
+        opened.append(dock)
+        return dock
+
+    yield make
+    for dock in opened:
+        dock.close_all()
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Five patients whose records name no split, four slices each."""
+    (tmp_path / "set").mkdir()
+    data_set(tmp_path / "set", FIVE)
+    return tmp_path / "set" / "records.jsonl"
+
+
+def wait_for_check(dock, qtbot):
+    qtbot.waitUntil(lambda: not (dock._later.isActive() or dock._checks.busy), timeout=PATIENCE)
+
+
+def table(dock):
+    shown = dock.view.check.table
+    return [[shown.item(row, column).text() for column in range(4)] for row in range(3)]
+
+
+def choose(box, key):
+    box.setCurrentIndex(box.findData(key))
+    box.activated.emit(box.currentIndex())
+
+
+def test_patients_without_split_are_divided_and_shown(open_dock, records, qtbot):
+    dock = open_dock()
+    dock.add_file(records)
+    wait_for_check(dock, qtbot)
+    assert [row[:2] for row in table(dock)] == [["3", "12"], ["1", "4"], ["1", "4"]]
+    check = dock.view.check
+    assert "white matter lesion 12" in check.structures.text()
+    assert "12 slices to learn from are few" in check.notes.text()
+    assert "of memory are needed" in check.memory.text()
+    assert not check.faults.text()
+    choose(dock.view.records.wish, "kept")
+    wait_for_check(dock, qtbot)
+    assert [row[0] for row in table(dock)] == ["5", "0", "0"]
+    assert "no test patient" in check.notes.text()
+
+
+def test_a_patient_in_two_splits_keeps_the_run_from_starting(open_dock, records, qtbot, notices, tmp_path):
+    found = list(read_records(records))
+    mixed = [*in_split(found[:2], "a", "test"), *found[2:]]
+    write_records(records, mixed)
+    dock = open_dock()
+    dock.add_file(records)
+    wait_for_check(dock, qtbot)
+    assert "Patient a is in train and in test" in dock.view.check.faults.text()
+    dock.view.start_button.click()
+    qtbot.waitUntil(lambda: "patient a is in train" in dock.view.status.text(), timeout=PATIENCE)
+    assert notices
+    assert not (tmp_path / "runs").exists()
+    choose(dock.view.records.wish, "drawn")  # the remedy
+    wait_for_check(dock, qtbot)
+    assert not dock.view.check.faults.text()
+
+
+def test_a_label_outside_the_vocabulary_is_told_before_the_start(open_dock, records, qtbot):
+    from dataclasses import replace
+
+    write_records(records, [replace(r, structure="", label="our thing") for r in read_records(records)])
+    dock = open_dock()
+    dock.add_file(records)
+    wait_for_check(dock, qtbot)
+    assert "The label “our thing” is not in the anatomy vocabulary" in dock.view.check.faults.text()
+
+
+def test_a_wrong_field_is_marked_and_nothing_is_lost(open_dock, records, qtbot, tmp_path):
+    dock = open_dock()
+    dock.add_file(records)
+    form = dock.view.form
+    form.name.setText("ours")
+    rate = form.settings["embedded"].fields["learning_rate"].widget
+    rate.clear()
+    qtbot.keyClicks(rate, "fast")
+    assert "border" in rate.styleSheet()
+    assert "Learning rate: found 'fast'; accepted is a finite number" in form.faults.text()
+    dock.view.start_button.click()
+    assert "Learning rate" in dock.view.status.text()
+    assert not (tmp_path / "runs").exists()
+    assert (rate.text(), form.name.text(), len(dock.view.records.sets)) == ("fast", "ours", 1)
+    rate.clear()
+    qtbot.keyClicks(rate, "5e-5")
+    assert not form.faults.text()
+    assert form.config().embedded.learning_rate == 5e-5
+
+
+def test_recipe_and_preset_change_the_fields(open_dock, qtbot):
+    form = open_dock().view.form
+    assert form.preset.isHidden()
+    choose(form.recipe, "grpo")
+    assert not form.preset.isHidden()
+    assert form.config().grpo.group == 16
+    group = form.config().grpo
+    choose(form.preset, "cpu-small")
+    small = form.config().grpo
+    assert (small.preset, small.square) == ("cpu-small", 84)
+    assert small.learning_rate != group.learning_rate
+    assert form.settings["embedded"].isHidden()
+    assert form.settings["grpo"].fields["kl"].widget.toolTip().startswith("Weight of the divergence")
+
+
+def test_missing_weights_are_named_before_a_run_is_made(open_dock, records, qtbot, tmp_path):
+    dock = open_dock()
+    dock.add_file(records)
+    choose(dock.view.form.recipe, "medisee")
+    assert "Not here yet: MediSee" in dock.view.form.note.text()
+    dock.view.start_button.click()
+    qtbot.waitUntil(lambda: "MediSee must be here first" in dock.view.status.text(), timeout=PATIENCE)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_start_makes_a_run_that_the_second_page_shows(open_dock, records, qtbot, tmp_path):
+    dock = open_dock()
+    dock.add_file(records)
+    form = dock.view.form
+    form.name.setText("our lesions")
+    form.minutes.setValue(1)
+    dock.view.start_button.click()
+    qtbot.waitUntil(lambda: dock.pages.currentWidget() is dock.runs, timeout=PATIENCE)
+    (folder,) = (tmp_path / "runs").iterdir()
+    process = jobs.process_of(folder)
+    assert process is not None
+    psutil.Process(process).kill()
+    config = read_run_config(folder / CONFIG)
+    assert (config.name, config.budget.minutes, config.recipe) == ("our lesions", 1.0, "embedded")
+    assert str(tmp_path) not in (folder / CONFIG).read_text("utf-8")
+    own = list(read_records(folder / config.records[0]))
+    assert {record.split for record in own} == {"train", "validation", "test"}
+    assert (folder / config.images / own[0].image.path).is_file()
+    qtbot.waitUntil(lambda: dock.runs.folder == folder, timeout=PATIENCE)
+
+
+def test_a_full_disk_leaves_the_form_as_it_is(open_dock, records, qtbot, tmp_path):
+    (tmp_path / "runs").write_text("not a folder")
+    dock = open_dock()
+    dock.add_file(records)
+    dock.view.start_button.click()
+    qtbot.waitUntil(lambda: "can't be made" in dock.view.status.text(), timeout=PATIENCE)
+    assert dock.view.start_button.isEnabled()
+    assert len(dock.view.records.sets) == 1
+
+
+def test_the_form_is_remembered_when_the_dock_is_opened_again(open_dock, records, qtbot):
+    dock = open_dock()
+    dock.add_file(records)
+    choose(dock.view.form.recipe, "sft")
+    choose(dock.view.form.preset, "one-gpu")
+    dock.view.form.name.setText("again")
+    dock.view.form.settings["sft"].fields["batch"].set_value(7)
+    before = dock.view.form.config()
+    dock.close_all()
+    again = open_dock()
+    assert again.view.form.config() == before
+    assert [one.file for one in again.view.records.sets] == [records]
+    wait_for_check(again, qtbot)
+    assert table(again)[0][0] == "3"
+
+
+def test_a_configuration_is_saved_opened_and_refused(open_dock, records, qtbot, tmp_path, notices):
+    dock = open_dock()
+    dock.add_file(records)
+    dock.view.form.name.setText("saved")
+    (tmp_path / "elsewhere").mkdir()
+    file = tmp_path / "elsewhere" / "tune.toml"
+    dock.save(file)
+    qtbot.waitUntil(lambda: "Saved tune.toml" in dock.view.status.text(), timeout=PATIENCE)
+    other = open_dock()
+    other.open(file)
+    wait_for_check(other, qtbot)
+    assert other.view.form.name.text() == "saved"
+    assert [row[0] for row in table(other)] == ["3", "1", "1"]
+    file.write_text(file.read_text("utf-8") + "\n[embedded]\nlerning_rate = 1.0\n", "utf-8")
+    other.view.form.name.setText("typed since")
+    other.open(file)
+    assert "unknown key 'lerning_rate'" in other.view.status.text()
+    assert other.view.form.name.text() == "typed since"
+
+
+def test_a_file_that_holds_no_records_is_refused(open_dock, tmp_path, notices):
+    dock = open_dock()
+    (tmp_path / "odd.jsonl").write_text("{}\n")
+    dock.add_file(tmp_path / "odd.jsonl")
+    assert "odd.jsonl, line 1" in dock.view.status.text()
+    assert dock.view.records.sets == []
+
+
+def painted(viewer, volume, name, label):
+    """A study with a named label on four slices; gives the Labels layer."""
+    from napari.layers import Layer
+
+    image = viewer.add_layer(Layer.create(*layers.image_layer(volume)))
+    data = np.zeros(image.data.shape, np.uint8)
+    data[8:12, 4:12, 6:16] = 3
+    mask = viewer.add_labels(data, name=name, scale=image.scale, translate=image.translate)
+    mask.units, mask.axis_labels = image.units, image.axis_labels
+    layers.keep_names(mask, {3: label})
+    return mask
+
+
+def test_one_click_in_the_medpos_dock_fills_in_its_records(
+    make_napari_viewer, volume_maker, records, qtbot, notices, tmp_path
+):
+    from napari_medreason._qt.medpos_dock import MedPosWidget
+
+    viewer = make_napari_viewer()
+    mask = painted(viewer, volume_maker(), "MUSTERMANN^ERIKA", "liver")
+    medpos = MedPosWidget(viewer)
+    viewer.window.add_dock_widget(medpos, name="MedPos")
+    qtbot.waitUntil(lambda: medpos.view.tune_button.isEnabled(), timeout=PATIENCE)
+    medpos.view.tune_button.click()
+    (dock,) = [one for one in viewer.window.dock_widgets.values() if isinstance(one, TuneDock)]
+    qtbot.waitUntil(lambda: len(dock.view.records.sets) == 1, timeout=PATIENCE)
+    wait_for_check(dock, qtbot)
+    assert table(dock)[0] == ["1", "4", "4", "4"]
+    assert "liver 4" in dock.view.check.structures.text()
+    made = list(read_records(dock.view.records.sets[0].file))
+    assert {record.box_plane for record in made} == {(6, 4, 16, 12)}
+    assert {record.image.modality for record in made} == {"CT"}
+    for path in (tmp_path / "made").rglob("*"):
+        assert "MUSTERMANN" not in path.name
+        assert not path.is_file() or path.suffix == ".gz" or "MUSTERMANN" not in path.read_text("utf-8")
+    layers.keep_names(mask, {})
+    mask.name = "no name"
+    medpos.view.tune_button.click()
+    qtbot.waitUntil(lambda: "no label of layer" in dock.view.status.text(), timeout=PATIENCE)
+    assert len(dock.view.records.sets) == 1
+    opened = tune_dock.open_with_records(viewer, records, records.parent)
+    assert opened is dock
+    assert len(dock.view.records.sets) == 2
+    viewer.window.remove_dock_widget(medpos)
+    viewer.window.remove_dock_widget(dock)
+
+
+def test_labels_without_an_image_say_what_to_open(open_dock, qtbot, notices):
+    dock = open_dock()
+    data = np.zeros((6, 20, 24), np.uint8)
+    data[2:4, 3:9, 4:10] = 1
+    mask = dock._viewer.add_labels(data, name="alone")
+    layers.keep_names(mask, {1: "liver"})
+    dock.take_labels()
+    qtbot.waitUntil(lambda: "open the study" in dock.view.status.text(), timeout=PATIENCE)
+    assert dock.view.records.sets == []
+
+
+def test_accepted_studies_of_a_work_list_become_records(open_dock, volume_maker, qtbot, tmp_path):
+    from napari_medreason import io
+
+    (tmp_path / "studies").mkdir()
+    volume = volume_maker()
+    io.write(tmp_path / "studies" / "one.nii.gz", volume)
+    definition = LabelDefinition(1, "liver", "liver", "Where is the liver?")
+    work_list = WorkList.create(tmp_path / "list", tmp_path / "studies", labels=[definition])
+    dock = open_dock()
+    dock.view.records.list_wanted.emit(tmp_path / "list")
+    qtbot.waitUntil(lambda: "no study is accepted yet" in dock.view.status.text(), timeout=PATIENCE)
+    (item,) = work_list.items
+    labels = np.zeros(volume.shape_kji, np.uint8)
+    labels[5:9, 10:20, 12:30] = 1
+    work_list.begin(item.id, reader="A. Reader")
+    work_list.save_labels(item.id, labels, reader="A. Reader", like=volume)
+    work_list.accept(item.id, reader="A. Reader")
+    dock.view.records.list_wanted.emit(tmp_path / "list")
+    qtbot.waitUntil(lambda: len(dock.view.records.sets) == 1, timeout=PATIENCE)
+    wait_for_check(dock, qtbot)
+    assert table(dock)[0] == ["1", "4", "4", "4"]
+
+
+def test_closing_the_dock_ends_the_making_of_records(open_dock, volume_maker, qtbot, tmp_path):
+    dock = open_dock()
+    painted(dock._viewer, volume_maker(), "labels", "liver")
+    dock.take_labels()
+    qtbot.waitUntil(lambda: dock.build._process.pid > 0, timeout=PATIENCE)
+    process = psutil.Process(dock.build._process.pid)
+    dock.close_all()
+    qtbot.waitUntil(lambda: not process.is_running(), timeout=PATIENCE)
+    assert not list((tmp_path / "made").rglob("records.jsonl"))
+
+
+def test_nothing_is_wider_than_a_narrow_dock(open_dock, records, qtbot):
+    dock = open_dock()
+    dock.add_file(records)
+    dock.view.form.more.expand(animate=False)
+    for recipe in dock.view.form.settings:
+        choose(dock.view.form.recipe, recipe)
+        wait_for_check(dock, qtbot)
+        area = dock.view.area
+        assert area.widget().minimumSizeHint().width() <= area.viewport().width() <= 400, recipe
+
+
+def test_a_large_file_is_read_while_the_window_answers(open_dock, records, qtbot, monkeypatch):
+    held = threading.Event()
+    dock = open_dock()
+    read = dock._reader.read
+
+    def slow(file):
+        held.wait(20)
+        return read(file)
+
+    monkeypatch.setattr(dock._reader, "read", slow)
+    dock.add_file(records)
+    qtbot.waitUntil(lambda: dock.view.check.notes.text().startswith("Checking"), timeout=PATIENCE)
+    dock.view.form.name.setText("typed meanwhile")
+    held.set()
+    wait_for_check(dock, qtbot)
+    assert table(dock)[0][0] == "3"
