@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_medreason.cli_adapters import adapters_app
 from napari_medreason.cli_evaluation import evaluate
 from napari_medreason.cli_models import models_app
 from napari_medreason.cli_training import train
@@ -31,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(models_app, name="models")
+app.add_typer(adapters_app, name="adapters")
 app.command()(train)
 app.command("eval")(evaluate)
 dataset_app = typer.Typer(

@@ -6,38 +6,29 @@ A folder with `adapter.json`, `EXPERT.json` and `EXPERT.safetensors`; written by
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from napari_medreason.errors import WeightsError
+from napari_medreason.models.adapter_card import CARD, AdapterCard, read_adapter_card
 from napari_medreason.models.embedded.experts import EXPERT_IDS, Expert, read_expert
 
-CARD = "adapter.json"
+__all__ = ["BASE", "CARD", "read_card", "tuned_experts"]
+
 BASE = "embedded"
 """Model id that the card of such an adapter names as its base."""
 _AGAIN = "export it again, or train it again"
 
 
-def read_card(folder: Path) -> Mapping[str, Any]:
+def read_card(folder: Path) -> AdapterCard:
     """The card of an adapter of this model; WeightsError when there is none or it is another model's."""
-    try:
-        card: Any = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        base, expert = str(card["base"]), str(card["expert"])
-        str(card["expert_sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    card = read_adapter_card(folder)
+    if card.kind != "embedded-expert" or card.base != BASE or card.extra.get("expert") not in EXPERT_IDS:
         raise WeightsError(
-            f"{folder.name} holds no readable {CARD} of an adapter of the embedded model "
-            f"({type(error).__name__}); give the folder that a run has exported"
-        ) from error
-    if base != BASE or expert not in EXPERT_IDS:
-        raise WeightsError(
-            f"{folder.name} is an adapter for {base}, not for the embedded model; choose the model that it "
-            "was trained for"
+            f"{folder.name} is an adapter for {card.base}, not for the embedded model; choose the model that "
+            "it was trained for"
         )
-    return dict(card)
+    return card
 
 
 def tuned_experts(folder: Path, experts: tuple[Expert, ...]) -> tuple[Expert, ...]:
@@ -46,8 +37,8 @@ def tuned_experts(folder: Path, experts: tuple[Expert, ...]) -> tuple[Expert, ..
     The weights themselves are checked by hash when they are loaded.
     """
     card = read_card(folder)
-    base = next(expert for expert in experts if expert.id == card["expert"])
-    if card["expert_sha256"] != base.sha256:
+    base = next(expert for expert in experts if expert.id == card.extra["expert"])
+    if card.extra.get("expert_sha256") != base.sha256:
         raise WeightsError(
             f"{folder.name} was trained for other weights of the embedded model than those installed; "
             "train it again on these, or install the version that it was made with"
