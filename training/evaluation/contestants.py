@@ -15,6 +15,7 @@ from napari_medreason.io.records import read_records
 from napari_medreason.models.adapter_card import AdapterCard, read_adapter_card
 from napari_medreason.models.adapters import installed
 from napari_medreason.models.base import GroundingModel
+from napari_medreason.models.published import check_weights
 
 from .asked import AskedRecords
 
@@ -64,6 +65,7 @@ def _contestant(choice: ModelChoice, base: Path, asked: AskedRecords) -> Contest
         about |= {"predictions": Path(choice.predictions).name}
     else:
         info = models.info(choice.id)
+        check_weights(choice.id, info.weights)
         about |= {"id": choice.id, "licence": info.licence, "options": _plain(choice.options)}
         card, folder = _adapter(choice, base)
     if card is not None:
