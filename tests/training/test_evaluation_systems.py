@@ -1,23 +1,28 @@
 """Evaluations of published systems at toy size: refusals of a reasoner, PRS-Med's probabilities, adapters."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from napari_medreason.core.evaluation_config import ModelChoice
+from napari_medreason.core.evaluation_config import ModelChoice, evaluation_config
 from napari_medreason.core.plane import cut
 from napari_medreason.core.question import Question
 from napari_medreason.core.volume import default_window
 from napari_medreason.errors import WeightsError
 from napari_medreason.io import read
+from napari_medreason.models.adapter_card import read_adapter_card, write_adapter_card
+from napari_medreason.models.adapters import accept
 from napari_medreason.models.prs_med import load_prs_med
 from napari_medreason_training.evaluation.answering import AnswerFile
+from napari_medreason_training.evaluation.asked import asked_records
 from napari_medreason_training.evaluation.contestants import Contestant
 from napari_medreason_training.evaluation.evaluating import evaluate
 from napari_medreason_training.evaluation.predictions import answer_of, of_grounding, read_predictions
 from napari_medreason_training.evaluation.scores import record_score
 
+from ..models.adapter_cases import embedded_adapter
 from ..models.conftest import qwen_folder, sam2_folder
 from ..models.tiny_prs_med import SIZE, write_prs_med
 from .tuning_records import data_set
@@ -79,3 +84,31 @@ def test_weights_that_are_not_there_are_told_before_anything_is_asked(tmp_path, 
     with pytest.raises(WeightsError, match="prs-med needs"):
         evaluate(tmp_path / "eval.toml")
     assert not (tmp_path / "evaluation").exists()
+
+
+def test_an_adapter_is_evaluated_beside_its_base_and_its_own_patients_are_told(tmp_path, monkeypatch):
+    """By its folder and from the store; its card says that it was trained on these very records."""
+    monkeypatch.setenv("MEDREASON_ADAPTERS", str(tmp_path / "store"))
+    data_set(tmp_path)
+    head = HEAD.replace("limit = 2", "limit = 6") + 'splits = ["train", "test"]\n'
+    text = head + '[[models]]\nid = "embedded"\n'
+    asked = asked_records(evaluation_config(text, "eval.toml"), tmp_path)
+    folder = embedded_adapter(tmp_path / "adapter", expert_id="brain_mr", shift=40.0)
+    write_adapter_card(folder, replace(read_adapter_card(folder), data_sha256=asked.sha256))
+    stored = accept(folder)
+    text += '[[models]]\nid = "embedded"\nadapter = "adapter"\nname = "by folder"\n'
+    text += f'[[models]]\nid = "{stored.model_id}"\n'
+    (tmp_path / "eval.toml").write_text(text, encoding="utf-8")
+    out = evaluate(tmp_path / "eval.toml")
+    answers = {
+        file.stem: {one.weights_sha256 for one in read_predictions(file)}
+        for file in sorted((out / "answers").glob("*.jsonl"))
+    }
+    assert len(answers) == 3
+    base, tuned, from_store = answers["embedded"], answers["by-folder"], answers["embedded-our-lesions"]
+    assert tuned == from_store != base
+    report = (out / "report.md").read_text(encoding="utf-8")
+    learnt = sum(record.split == "train" for record in asked.records)
+    assert report.count(f"**{learnt} of 6 records are of patients that it has learnt from**") == 2
+    assert "adapter “Our lesions”" in report
+    assert "figures are too good" in report
