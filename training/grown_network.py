@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from napari_medreason.core.anatomy import structures as vocabulary
@@ -54,17 +54,15 @@ def grown(network: GroundingNetwork, new: Sequence[str]) -> GroundingNetwork:
     return result.train().to(memory_format=torch.channels_last)
 
 
-def only_new_rows(network: GroundingNetwork, old: int) -> list[nn.Parameter]:
-    """The parameters with rows; the first `old` rows stay as they are, whatever the losses say."""
-    rows = [getattr(network, name) for name in ROWS]
-    for parameter in rows:
-        parameter.register_hook(lambda gradient: _without_old(gradient, old))
-    return rows
+def only_old_rows(network: GroundingNetwork, old: int) -> None:
+    """Let no gradient reach the rows after the first `old`; weight decay, which is none, still does."""
+    for name in ROWS:
+        getattr(network, name).register_hook(lambda gradient: _without_new(gradient, old))
 
 
-def _without_old(gradient: Tensor, old: int) -> Tensor:
+def _without_new(gradient: Tensor, old: int) -> Tensor:
     kept = gradient.clone()
-    kept[:old] = 0
+    kept[old:] = 0
     return kept
 
 

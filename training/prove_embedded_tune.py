@@ -7,7 +7,7 @@ know before; the rest of what it knows is measured before and after on a real he
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,10 +32,8 @@ from napari_medreason.core.volume import Volume, Window
 from napari_medreason.errors import RunError
 from napari_medreason.io import read
 from napari_medreason.io.records import write_records
-from napari_medreason.models.embedded.looking import look
-from napari_medreason.models.embedded.perception import Perceiver
 
-from .evaluation_cases import Case, real_cases, synthesised_cases
+from .prove_elsewhere import elsewhere
 from .run_command import execute
 from .runs import note
 from .train_embedded import device_tuning
@@ -47,7 +45,10 @@ STEPS = 300
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """Real images of several patients with one label. images, masks: by patient, below the data folder."""
+    """Real images of several patients with one label. image, mask: names by patient in the folder.
+
+    held_out: so many patients are only tested; validation: so many choose the best state, 0 for none.
+    """
 
     structure: str
     expert: str
@@ -57,6 +58,7 @@ class LabelledSet:
     mask: str
     patients: tuple[str, ...]
     held_out: int
+    validation: int
     least_pixels: int
     axis: Axis = "axial"
 
@@ -71,6 +73,7 @@ SETS: dict[str, LabelledSet] = {
         mask="patient{}_mni_mask.nii.gz",
         patients=("07", "19", "26"),
         held_out=1,
+        validation=0,  # of two patients, both are needed to learn from
         least_pixels=20,
     ),
     "sarcomas": LabelledSet(
@@ -82,6 +85,7 @@ SETS: dict[str, LabelledSet] = {
         mask="STS_{}_CT_mask.nii.gz",
         patients=("001", "002", "004", "005", "006", "008", "010", "012", "014", "018", "023"),
         held_out=5,
+        validation=1,
         least_pixels=100,
     ),
 }
@@ -144,10 +148,13 @@ def _records(labelled: LabelledSet, seed: int, folder: Path) -> Iterator[Record]
     held = {labelled.patients[n] for n in order[: labelled.held_out]}
     if labelled.held_out == 1:
         held = {labelled.patients[seed % len(labelled.patients)]}
-    learning = [patient for patient in labelled.patients if patient not in held]
+    free = [labelled.patients[n] for n in order if labelled.patients[n] not in held]
+    learning = sorted(free[labelled.validation :])
     shares = [len(part) for part in np.array_split(np.arange(CORRECTED), len(learning))]
     for patient, count in zip(learning, shares, strict=True):
         yield from _of_patient(labelled, patient, folder, split="train", count=count)
+    for patient in free[: labelled.validation]:
+        yield from _of_patient(labelled, patient, folder, split="validation", count=12)
     for patient in sorted(held):
         yield from _of_patient(labelled, patient, folder, split="test", count=40)
 
@@ -221,69 +228,6 @@ def _record(
         template=TemplateUse(),
     )
     return with_id(record)
-
-
-def elsewhere(adapter: Path, expert_id: str, data: Path) -> dict[str, Any]:
-    """Dice of what the expert knew before and after, on real and made images that tuning never used.
-
-    Each structure's pixels are pooled over the slices of a case, then structures are averaged; `worst` is
-    the structure that lost most. Differences are in points (hundredths of Dice).
-    """
-    before, after = Perceiver(), Perceiver()
-    after.put_on(adapter)
-    groups: dict[str, list[Case]] = {
-        "real": [case for case in real_cases(data, ()) if case.expert == expert_id],
-        "made": _some([case for case in synthesised_cases(data) if case.expert == expert_id]),
-    }
-    return {
-        name: _kept([_both(case, before, after) for case in cases]) for name, cases in groups.items() if cases
-    }
-
-
-def _some(cases: Sequence[Case]) -> list[Case]:
-    """At most three, of different numbers, so that this ends soon."""
-    return list(cases[:: max(1, len(cases) // 3)][:3])
-
-
-def _both(case: Case, before: Perceiver, after: Perceiver) -> dict[str, tuple[float, float]]:
-    """Structure to its Dice before and after."""
-    counts: dict[str, NDArray[np.float64]] = {}
-    for number, (plane, labels) in enumerate(case.planes()):
-        if case.origin == "real" and number % 2:
-            continue
-        for side, perceiver in enumerate((before, after)):
-            expert = next(expert for expert in perceiver.experts if expert.id == case.expert)
-            seen = perceiver.perceive(plane, expert)
-            for name in sorted(set(case.members) & set(_known(before, case.expert))):
-                truth = np.isin(labels, list(case.members[name]))
-                found = look(seen, plane, name, "").mask
-                both = 0 if found is None else int((found & truth).sum())
-                total = int(truth.sum()) + (0 if found is None else int(found.sum()))
-                counts.setdefault(name, np.zeros((2, 2)))[side] += (2 * both, total)
-    return {
-        name: (own[0, 0] / own[0, 1], own[1, 0] / own[1, 1])
-        for name, own in counts.items()
-        if own[0, 1] > 0 and own[1, 1] > 0
-    }
-
-
-def _known(perceiver: Perceiver, expert_id: str) -> tuple[str, ...]:
-    return next(expert.structures for expert in perceiver.experts if expert.id == expert_id)
-
-
-def _kept(cases: Sequence[dict[str, tuple[float, float]]]) -> dict[str, Any]:
-    values = np.array([pair for case in cases for pair in case.values()])
-    names = [name for case in cases for name in case]
-    points = 100 * (values[:, 1] - values[:, 0])
-    worst = int(points.argmin())
-    return {
-        "before": round(float(values[:, 0].mean()), 4),
-        "after": round(float(values[:, 1].mean()), 4),
-        "points": round(float(points.mean()), 2),
-        "worst": {"structure": names[worst], "points": round(float(points[worst]), 2)},
-        "structures": len(names),
-        "images": len(cases),
-    }
 
 
 def _tell(name: str, figures: dict[str, Any]) -> None:

@@ -1,57 +1,50 @@
 """Fine-tuning of one expert of the embedded model on corrected slices, without forgetting.
 
-Every batch holds corrected slices and images of the shipped generator (replay); where no correction says
-otherwise the tuned network is held to what its base saw (see grown_network.keep_loss). What is judged and
-exported is the running average of the weights.
+A structure that the expert does not know is read from what its network sees already (new_rows), and only the
+part that draws from box and points is trained: all that was known by name stays as it was. Where structures
+that the expert knows were corrected, all of the network is trained; then, where no correction says otherwise,
+it is held to what its base saw (see grown_network.keep_loss). Every batch holds corrected slices and images
+of the shipped generator (replay). What is judged and exported is the running average of the weights.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from napari_medreason.core.run_folder import LAST, EndReason
+from napari_medreason.core.run_folder import EndReason
 from napari_medreason.core.run_memory import check_memory
 from napari_medreason.core.run_recipes import EmbeddedRecipe
 from napari_medreason.errors import RunError
-from napari_medreason.io import replace_file
-from napari_medreason.models.embedded import inputs
 from napari_medreason.models.embedded.experts import Expert, load_network
 from napari_medreason.models.embedded.network import GroundingNetwork
 from napari_medreason.models.embedded.perception import Perceiver
 
 from . import loop, several
 from .batches import Batch
-from .grown_network import grown, keep_loss, new_structures, only_new_rows
+from .grown_network import grown, new_structures, only_old_rows
 from .loop import Evaluation
-from .losses import presence_loss, prompt_loss, side_loss, structure_loss
-from .new_rows import MOST_WEIGHT, start_new_rows
-from .prompts import random_prompts
+from .new_rows import start_new_rows
 from .replay import Replay
-from .run_data import LabelledPlane, RunRecords, labelled_planes, run_records
+from .run_data import LabelledPlane, RunRecords, keep_data, labelled_planes, run_records
 from .runs import RunWriter, note
 from .train_embedded import device_tuning, seeded
 from .tuned_export import export_tuned
-from .tuned_scores import kept_dice, slice_scores
+from .tuned_losses import Networks, prompt_losses, tuning_losses
+from .tuned_scores import kept_dice, prompted_dice, slice_scores
 from .tuned_slices import Slice, SliceSource, prepared
 
-DATA = "data.json"
 SIZE = 128
 """Side of a training image in pixels, as when the experts were trained."""
 WARM_UP_STEPS = 20
 AVERAGE_DECAY = 0.98
-NEW_ROWS_RATE = 10.0
-"""New structures begin from nothing, so their rows learn so many times faster than the rest."""
-KEEP = 2.0
-"""Weight of the loss that holds the network to its base."""
+WEIGHTS = {"structure": 1.0, "presence": 0.3, "side": 0.3, "prompt": 0.5, "keep": 2.0, "keep prompt": 2.0}
+"""Of the losses; the last two hold the network to its base."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +57,17 @@ class TuningData:
     train: tuple[LabelledPlane, ...]
     validation: tuple[LabelledPlane, ...]
 
+    @property
+    def new(self) -> tuple[str, ...]:
+        """Structures that the expert does not know."""
+        return self.structures[len(self.expert.structures) :]
+
+    @property
+    def only_new(self) -> bool:
+        """Whether no structure that the expert knows was corrected."""
+        known = self.expert.structures
+        return not any(region.structure in known for plane in self.train for region in plane.regions)
+
 
 def train(writer: RunWriter, base: Path) -> EndReason:
     """Do a whole run of the recipe "embedded", or go on with it; `base` is where its paths start."""
@@ -75,23 +79,9 @@ def train(writer: RunWriter, base: Path) -> EndReason:
             f"base = {config.base!r}: this recipe tunes the embedded model that is installed; leave base out"
         )
     records = run_records(config, base)
-    _keep_data(writer, records)
+    keep_data(writer, records)
     note(check_memory(config, psutil.virtual_memory().available))
     return loop.run(EmbeddedTuning(writer, tuning_data(records)), writer)
-
-
-def _keep_data(writer: RunWriter, records: RunRecords) -> None:
-    """Note which records are used; RunError when a run is resumed with others."""
-    file = writer.folder / DATA
-    found = {"sha256": records.sha256, "train": len(records.train)}
-    found |= {"validation": len(records.validation), "test": len(records.test)}
-    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != found:
-        raise RunError("the records have changed since this run began; start a new run with them")
-    if not (writer.folder / LAST).exists():
-        for words in records.check.warnings:
-            writer.event("warning", 0, {}, words)
-    with replace_file(file) as temporary:
-        temporary.write_text(json.dumps(found) + "\n", encoding="utf-8")
 
 
 def tuning_data(records: RunRecords) -> TuningData:
@@ -120,26 +110,27 @@ class EmbeddedTuning:
         self.settings = writer.config.embedded
         self.schedule_steps = writer.config.budget.steps or self.settings.steps
         self.teacher = load_network(data.expert)
-        old = len(data.expert.structures)
         torch.manual_seed(self.config.seed)
-        self.network = grown(self.teacher, data.structures[old:])
-        slices = _slices(data, data.train)
-        start_new_rows(self.network, slices, data.expert)
-        self.optimiser = _optimiser(self.network, old, self.settings)
+        self.network = grown(self.teacher, data.new)
+        self.slices = _slices(data, data.train)
+        start_new_rows(self.network, self.slices, data.expert)
+        self.optimiser = _optimiser(self.network, data, self.settings)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        self.source = SliceSource(slices, data.expert, SIZE)
+        self.source = SliceSource(self.slices, data.expert, SIZE)
         self.judged = _slices(data, data.validation or data.train)[: self.config.evaluation.records or None]
+        self.prompted = _prompted(self.judged, data.expert)
         self.replay = Replay(data.expert, data.structures, SIZE)
-        self.kept_before = kept_dice(self.teacher, self.replay.held_out(), data.expert)
+        self.before = self._kept(self.teacher)
 
     def step(self, step: int) -> dict[str, float]:
         """One optimiser step; everything random comes from the seed and the number of the step."""
         generator = seeded(self.config.seed, step)
-        batch = self._batch(generator)
-        _set_rate(self.optimiser, step, self.schedule_steps)
-        losses = tuning_losses(self.network, self.teacher, batch, generator, self.data.expert.pixel_mm)
-        total = losses["structure"] + 0.3 * (losses["presence"] + losses["side"]) + 0.5 * losses["prompt"]
-        total = total + KEEP * losses["keep"]
+        batch, corrected = self._batch(generator)
+        _set_rate(self.optimiser, step, self.schedule_steps, self.settings.learning_rate)
+        networks = Networks(self.network, self.teacher, self.data.expert.pixel_mm)
+        losses_of = prompt_losses if self.data.only_new else tuning_losses
+        losses = losses_of(networks, batch, corrected, generator)
+        total = sum((WEIGHTS[name] * value for name, value in losses.items()), torch.zeros(()))
         self.optimiser.zero_grad()
         torch.autograd.backward(total)
         nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
@@ -147,13 +138,14 @@ class EmbeddedTuning:
         self._average(step)
         return {name: float(value.detach()) for name, value in {"loss": total, **losses}.items()}
 
-    def _batch(self, generator: torch.Generator) -> Batch:
+    def _batch(self, generator: torch.Generator) -> tuple[Batch, int]:
+        """Images, corrected slices first, and how many these are."""
         replayed = round(self.settings.batch * self.settings.replay)
         corrected = max(1, self.settings.batch - replayed)
         parts = [self.source.batch(corrected, self.settings.strength, generator)]
         if replayed:
             parts.append(self.replay.batch(replayed, self.settings.strength, generator))
-        return joined(parts)
+        return joined(parts), corrected
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
@@ -165,15 +157,29 @@ class EmbeddedTuning:
         """The network with the running average of its weights, ready to look."""
         network = GroundingNetwork(self.network.config)
         network.load_state_dict(self.average)
+        if self.data.new and not self.data.only_new:  # what they are read from has changed
+            start_new_rows(network, self.slices, self.data.expert)
         return network.eval()
 
     def evaluate(self) -> Evaluation:
-        """Dice on the validation slices, less what is forgotten on phantoms that are never trained on."""
+        """Dice on the validation slices by name and from prompts, and on phantoms never trained on.
+
+        score: the mean of both, less what is forgotten of either on the phantoms.
+        """
         network = self.averaged()
         dice, samples = slice_scores(network, self.judged, self.data.expert, self.data.structures)
-        kept = kept_dice(network, self.replay.held_out(), self.data.expert)
-        values = {"dice": dice, "kept dice": kept, "score": dice - max(0.0, self.kept_before - kept)}
+        prompted = prompted_dice(network, self.prompted, self.data.expert)
+        kept = self._kept(network)
+        lost = sum(max(0.0, self.before[name] - kept[name]) for name in kept)
+        values = {"dice": dice, "prompted dice": prompted, **kept, "score": (dice + prompted) / 2 - lost}
         return Evaluation(values, "score", samples)
+
+    def _kept(self, network: GroundingNetwork) -> dict[str, float]:
+        held_out, expert = self.replay.held_out(), self.data.expert
+        return {
+            "kept dice": kept_dice(network, held_out, expert),
+            "kept prompted dice": prompted_dice(network, held_out, expert),
+        }
 
     def state(self) -> dict[str, Tensor]:
         """Weights, their average and the optimiser."""
@@ -195,7 +201,7 @@ class EmbeddedTuning:
 
     def export(self, folder: Path) -> None:
         """Write the tuned expert, compare it with its base on the test records, and write its card."""
-        export_tuned(self.averaged(), self.data, self.source, self.replay, config=self.config, folder=folder)
+        export_tuned(self.averaged(), self.data, config=self.config, folder=folder)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -206,26 +212,33 @@ def _slices(data: TuningData, planes: Sequence[LabelledPlane]) -> list[Slice]:
     return [prepared(labelled, data.expert, data.structures) for labelled in planes]
 
 
-def _optimiser(network: GroundingNetwork, old: int, settings: EmbeddedRecipe) -> torch.optim.Optimizer:
-    """Rows of new structures learn faster, those of old ones then not at all; without new ones all alike."""
-    learning_rate = settings.learning_rate
-    rows = only_new_rows(network, old) if len(network.config.structures) > old else []
-    rest = [p for p in network.parameters() if all(p is not row for row in rows)]
-    groups: list[dict[str, Any]] = [
-        {"params": rest, "weight_decay": settings.weight_decay, "rate": learning_rate},
-    ]
-    if rows:
-        groups.append({"params": rows, "weight_decay": 0.0, "rate": learning_rate * NEW_ROWS_RATE})
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98))
+def _prompted(slices: Sequence[Slice], expert: Expert) -> list[Batch]:
+    """The slices, one in a batch, as training images that are moved but not changed."""
+    source = SliceSource(slices, expert, SIZE)
+    return [source.batch_of([one], 0.0, seeded(0, number)) for number, one in enumerate(slices)]
 
 
-def _set_rate(optimiser: torch.optim.Optimizer, step: int, steps: int) -> None:
-    """Linear warm-up, then a cosine to 2 % of each group's rate."""
+def _optimiser(
+    network: GroundingNetwork, data: TuningData, settings: EmbeddedRecipe
+) -> torch.optim.Optimizer:
+    """Of what is trained: the drawing from prompts alone, or all but the rows of new structures."""
+    if data.only_new:
+        network.requires_grad_(False)
+        network.prompt.requires_grad_(True)
+    elif data.new:
+        only_old_rows(network, len(data.expert.structures))
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(
+        trained, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
+    )
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, step: int, steps: int, learning_rate: float) -> None:
+    """Linear warm-up, then a cosine to 2 % of the rate."""
     done = min(1.0, step / steps)
     cosine = 0.5 + 0.5 * float(torch.cos(torch.tensor(torch.pi * done)))
-    factor = min(1.0, step / WARM_UP_STEPS) * (0.02 + 0.98 * cosine)
     for group in optimiser.param_groups:
-        group["lr"] = group["rate"] * factor
+        group["lr"] = learning_rate * min(1.0, step / WARM_UP_STEPS) * (0.02 + 0.98 * cosine)
 
 
 def joined(parts: Sequence[Batch]) -> Batch:
@@ -237,54 +250,3 @@ def joined(parts: Sequence[Batch]) -> Batch:
         torch.cat([part.known for part in parts]),
         torch.cat([part.plane for part in parts]),
     )
-
-
-def tuning_losses(
-    network: GroundingNetwork,
-    teacher: GroundingNetwork,
-    batch: Batch,
-    generator: torch.Generator,
-    pixel_mm: float,
-) -> dict[str, Tensor]:
-    """The losses of a batch, on every second row and column from a random offset."""
-    row, column = torch.randint(2, (2,), generator=generator).tolist()
-    place = inputs.place_maps(batch.channels, batch.plane, pixel_mm)
-    image = batch.channels.contiguous(memory_format=torch.channels_last)
-    features = network.features(image, place, (row, column))
-    logits, presence = network.structures(features, (row, column))
-    with torch.no_grad():
-        seen = teacher.features(image, place, (row, column))
-        base_logits, base_presence = teacher.structures(seen, (row, column))
-        base_sides = teacher.sides(seen).softmax(1)
-    quarter = batch.labels[:, row::2, column::2]
-    old = base_presence.shape[1]
-    untold = ~batch.known[:, 1 : 1 + old]
-    sides = network.sides(features)
-    kept_presence = functional.binary_cross_entropy_with_logits(
-        presence[:, :old], base_presence.sigmoid(), weight=untold.float()
-    )
-    # As in the regression that new rows start from; without it small findings fade while tuning.
-    weights = torch.ones(logits.shape[1] + 1)
-    weights[1 + old :] = MOST_WEIGHT
-    return {
-        "structure": structure_loss(logits, quarter, batch.known.clone(), weights),
-        "presence": presence_loss(presence, batch.labels, batch.known) + kept_presence,
-        "side": side_loss(sides, batch.sides[:, 1::4, 1::4]) + functional.cross_entropy(sides, base_sides),
-        "prompt": _prompt_part(network, features, batch, generator, (row, column)),
-        "keep": keep_loss(logits.float(), base_logits.float(), quarter, batch.known),
-    }
-
-
-def _prompt_part(
-    network: GroundingNetwork,
-    features: Any,
-    batch: Batch,
-    generator: torch.Generator,
-    offset: tuple[int, int],
-) -> Tensor:
-    prompts = random_prompts(batch, generator)
-    logits, quality = network.prompted(features, prompts.maps, offset)
-    if not bool(prompts.valid.any()):
-        return logits.sum() * 0
-    target = prompts.target[:, offset[0] :: 2, offset[1] :: 2]
-    return prompt_loss(logits[prompts.valid, 0], quality[prompts.valid], target[prompts.valid])

@@ -16,10 +16,13 @@ from napari_medreason.models.embedded.network import GroundingNetwork
 
 from .batches import Batch
 from .loop import Sample
+from .prompts import random_prompts
+from .train_embedded import seeded
 from .tuned_slices import Slice
 from .validation import Tally, add_to_tally, predicted
 
 SAMPLES = 8
+PROMPT_SEED = 78
 
 
 @torch.no_grad()
@@ -37,6 +40,19 @@ def slice_scores(
             words = {"structures": {name: round(value, 3) for name, value in own.items()}}
             samples.append(Sample(f"slice-{number:02d}", words, {"answer": _picture(one, best)}))
     return float(np.mean(dice)) if dice else 0.0, tuple(samples)
+
+
+@torch.no_grad()
+def prompted_dice(network: GroundingNetwork, batches: Sequence[Batch], expert: Expert) -> float:
+    """Mean Dice of what is drawn from prompts, one in each image; the same prompts each time."""
+    dice: list[float] = []
+    for number, batch in enumerate(batches):
+        prompts = random_prompts(batch, seeded(PROMPT_SEED, number))
+        place = inputs.place_maps(batch.channels, batch.plane, expert.pixel_mm)
+        drawn, _ = network.prompted(network.features(batch.channels, place), prompts.maps)
+        guesses, truths = drawn[:, 0] > 0, prompts.target > 0.5
+        dice += [_dice(guesses[n], truths[n]) for n in prompts.valid.nonzero()[:, 0].tolist()]
+    return float(np.mean(dice)) if dice else 0.0
 
 
 def _seen(network: GroundingNetwork, one: Slice, expert: Expert) -> Tensor:

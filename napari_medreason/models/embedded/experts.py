@@ -35,7 +35,8 @@ class Expert:
     pixel_mm: size of its pixels. presence: per structure the bias and the weights of presence logit
     and log(1 + mask area) that give the log-odds of being in the slice. evidence: per structure or
     group, one line about what was measured. level: how far that supports an answer, one of LEVELS;
-    a structure that is not named there is "unmeasured". damaged: what to do when the weights are.
+    a structure that is not named there is "unmeasured". overlaid: findings that tuning has added; they lie
+    in anatomy, so they take no pixel from it. damaged: what to do when the weights are.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Expert:
     sha256: str
     folder: Path
     level: Mapping[str, str] = field(default_factory=dict)
+    overlaid: frozenset[str] = frozenset()
     damaged: str = _DAMAGED
 
     def is_experimental(self, structure: str) -> bool:
@@ -92,6 +94,7 @@ def read_expert(folder: Path, expert_id: str) -> Expert:
             sha256=table["sha256"],
             folder=folder,
             level={name: LEVELS[LEVELS.index(word)] for name, word in table.get("level", {}).items()},
+            overlaid=frozenset(table.get("overlaid", ())),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(

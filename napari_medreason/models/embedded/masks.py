@@ -24,11 +24,15 @@ MIDLINE_MM = 12.0
 def margin(seen: Perception, members: Sequence[str]) -> NDArray[np.float32]:
     """(rows, columns) model pixels: best logit of the members minus the best of all others.
 
-    Above 0 a pixel belongs to the structure, or to the group of structures.
+    Above 0 a pixel belongs to the structure, or to the group of structures. Findings that lie over anatomy
+    are no others to it.
     """
-    wanted = np.array([name in members for name in seen.expert.structures])
+    expert = seen.expert
+    wanted = np.array([name in members for name in expert.structures])
+    over = expert.overlaid if expert.overlaid.isdisjoint(members) else frozenset()
+    rivals = np.array([name not in members and name not in over for name in expert.structures])
     inside = seen.logits[wanted].max(axis=0)
-    others = np.maximum(seen.logits[~wanted].max(axis=0, initial=-np.inf), 0.0)
+    others = np.maximum(seen.logits[rivals].max(axis=0, initial=-np.inf), 0.0)
     return np.asarray(inside - others, dtype=np.float32)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -168,14 +169,25 @@ def _perceive(plane: Plane, expert: Expert, network: GroundingNetwork, *, symmet
         maps.features,
         logits,
         maps.presence[0].numpy(),
-        areas(logits),
+        areas(logits, [name in expert.overlaid for name in expert.structures]),
         sides[0].numpy(),
         fitness(plane),
     )
 
 
-def areas(logits: NDArray[np.float32]) -> NDArray[np.int64]:
-    """(K,) pixels in which a structure beats the background (0) and all others; logits (K, rows, columns)."""
+def areas(logits: NDArray[np.float32], overlaid: Sequence[bool] = ()) -> NDArray[np.int64]:
+    """(K,) pixels in which a structure beats the background (0) and all others; logits (K, rows, columns).
+
+    overlaid: of each structure whether it lies over the others; such a one takes no pixel from them.
+    """
+    counts = _won(logits)
+    if any(overlaid):
+        below = ~np.asarray(overlaid)
+        counts[below] = _won(logits[below])
+    return counts
+
+
+def _won(logits: NDArray[np.float32]) -> NDArray[np.int64]:
     best = np.where(logits.max(axis=0) > 0, logits.argmax(axis=0), len(logits))
     return np.bincount(best.ravel(), minlength=len(logits) + 1)[:-1]
 
