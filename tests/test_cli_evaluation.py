@@ -1,0 +1,51 @@
+"""`medreason eval`: what is refused before a process starts, and exit codes of the process."""
+
+import pytest
+
+from napari_medreason.cli import app
+from napari_medreason.errors import RunError
+
+TEXT = 'records = ["records.jsonl"]\nimages = "."\n[[models]]\nid = "embedded"\n'
+
+
+@pytest.fixture
+def config(tmp_path):
+    file = tmp_path / "eval.toml"
+    file.write_text(TEXT, encoding="utf-8")
+    return file
+
+
+def run(*arguments):
+    return app(["eval", *map(str, arguments)], standalone_mode=False)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(RunError, match=r"no\.toml can't be read"):
+        run(tmp_path / "no.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (TEXT + "optoins = {}\n", "unknown key 'optoins'"),
+        (TEXT.replace('"."', "3"), "images"),
+        ("splits = []\n" + TEXT, "splits is empty"),
+        ("limit = -1\n" + TEXT, "below 0"),
+        ("resamples = 3\n" + TEXT, "at least 100"),
+        ('splits = ["exam"]\n' + TEXT, "'train' or 'validation' or 'test'"),
+    ],
+)
+def test_a_faulty_configuration_is_told_before_a_process_starts(config, monkeypatch, text, words):
+    monkeypatch.setattr("subprocess.Popen", lambda *_: pytest.fail("a process was started"))
+    config.write_text(text, encoding="utf-8")
+    with pytest.raises(RunError, match=words):
+        run(config)
+
+
+def test_a_fault_that_the_process_finds_is_exit_code_two(config, capfd):
+    (config.parent / "records.jsonl").write_text("{}\n", encoding="utf-8")
+    assert run(config, "--out", config.parent / "results") == 2
+    told = capfd.readouterr().err.strip()
+    assert "records.jsonl, line 1" in told
+    assert "\n" not in told
+    assert not (config.parent / "results").exists()
