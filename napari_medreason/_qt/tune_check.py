@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import psutil
-
+from napari_medreason._qt.tune_check_memory import base_size, free_bytes
 from napari_medreason._qt.tune_records import PreparedRecords, RecordReader, RecordSet, SplitPlan, prepared
 from napari_medreason.core.anatomy import structures as vocabulary
 from napari_medreason.core.record import Record
@@ -51,7 +50,7 @@ def run_check(
         return RunCheck(found, data)
     faults = tuple(_embedded_faults(found.records, data)) if config.recipe == "embedded" else ()
     try:
-        memory = check_memory(config, psutil.virtual_memory().available)
+        memory = check_memory(config, free_bytes(config), base_size(config))
     except RunError as error:
         return RunCheck(found, data, memory_fault=str(error), recipe_faults=faults)
     return RunCheck(found, data, memory, recipe_faults=faults)

@@ -10,10 +10,11 @@ from napari_medreason.errors import MedReasonError
 from napari_medreason.models import store
 from napari_medreason.models.catalogue import Weights, catalogue
 
-QWEN = "qwen2_5_vl"
+BOX_ONLY = "vlm-r1"
+"""What the ids of reasoners that write no key points begin with: rewards and examples need them."""
 _SYSTEMS: Mapping[RecipeName, tuple[str, ...]] = {
-    "prs-med": ("prs-med", "llava-med-7b", "tinysam"),
-    "medisee": ("medisee",),
+    "prs-med": ("prs-med", "llava-med-7b", "clip-vit-l-336"),
+    "medisee": ("medisee", "llava-med-7b", "clip-vit-l-336"),
 }
 """The weights that a system needs, its own first."""
 
@@ -44,7 +45,7 @@ def base_choices(recipe: RecipeName) -> tuple[BaseChoice, ...]:
 
 
 def _is_reasoner(one: Weights) -> bool:
-    return one.kind == "reasoner" and one.loader == "transformers" and QWEN in one.model_types
+    return one.kind == "reasoner" and not one.id.startswith(BOX_ONLY)
 
 
 def _choice(needed: tuple[str, ...]) -> BaseChoice:

@@ -48,7 +48,7 @@ def start_run(wish: RunWish, reader: RecordReader, **_signals: object) -> Path:
     """Start a run in a new folder, which this gives; MedReasonError with the first thing that forbids it."""
     if wish.missing:
         names = ", ".join(catalogue()[one].title for one in wish.missing)
-        raise RunError(f"{names} must be here first; open the dock “Models and weights” to download it")
+        raise RunError(f"{names} must be here first; open the dock “Models and weights” for the download")
     check = run_check(wish.sets, wish.plan, wish.config, reader)
     if check.faults:
         raise RunError(check.faults[0])
@@ -86,7 +86,8 @@ def keep_form(wish: RunWish, file: Path) -> None:
     names = tuple(relative_to(one.file, file.parent) for one in sets) or ("",)
     images = relative_to(sets[0].images, file.parent) if sets else ""
     _make(file.parent)
-    _write(file, toml_text(replace(wish.config, records=names, images=images)))
+    config = replace(wish.config, records=names, images=images)
+    _write(file, toml_text(_with_relative_base(config, file.parent)))
 
 
 def open_form(file: Path) -> tuple[RunConfig, list[RecordSet]]:
@@ -94,6 +95,8 @@ def open_form(file: Path) -> tuple[RunConfig, list[RecordSet]]:
     config = read_run_config(file)
     base = file.absolute().parent
     images = (base / config.images).resolve()
+    if config.base and (base / config.base).is_dir():
+        config = replace(config, base=str((base / config.base).resolve()))
     return config, [RecordSet((base / name).resolve(), images) for name in config.records if name]
 
 
@@ -119,7 +122,14 @@ def _near(folder: Path) -> Iterable[Path]:
 def _with_records(config: RunConfig, found: PreparedRecords, base: Path, own: str) -> RunConfig:
     """The configuration with its records; `own` names those that are written anew, in `base`."""
     names: Sequence[str] = [relative_to(file, base) for file in found.files] or [own]
-    return replace(config, records=tuple(names), images=relative_to(found.images, base))
+    config = replace(config, records=tuple(names), images=relative_to(found.images, base))
+    return _with_relative_base(config, base)
+
+
+def _with_relative_base(config: RunConfig, start: Path) -> RunConfig:
+    """The configuration with a base that is a folder named from `start`; ids stay as they are."""
+    base = Path(config.base)
+    return replace(config, base=relative_to(base, start)) if base.is_absolute() else config
 
 
 def _make(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import is_dataclass
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
@@ -170,14 +171,14 @@ class RunForm(QWidget):
 
     def _add_folder(self, base: str) -> None:
         if self.base.findData(base) < 0:
-            self.base.insertItem(max(0, self.base.count() - 1), base, base)
+            self.base.insertItem(max(0, self.base.count() - 1), f"Folder “{Path(base).name}”", base)
         self.base.setCurrentIndex(self.base.findData(base))
 
     def _on_base(self) -> None:
         if self.base.currentData() == FOLDER:
             folder = QFileDialog.getExistingDirectory(self, "Folder of weights to start from")
             if folder:
-                self._add_folder(folder)
+                self._add_folder(str(Path(folder)))
             else:
                 self.base.setCurrentIndex(0)
         self._show_tip()
@@ -185,7 +186,7 @@ class RunForm(QWidget):
 
     def _show_tip(self) -> None:
         tip = self.base.itemData(self.base.currentIndex(), Qt.ItemDataRole.ToolTipRole)
-        self.base.setToolTip(str(tip or self.base.currentText()))
+        self.base.setToolTip(str(tip or self.base.currentData() or ""))
         choice = self._bases.get(str(self.base.currentData()))
         self.note.setText("" if choice is None else choice.lack)
         self.note.setVisible(bool(self.note.text()))
