@@ -49,7 +49,8 @@ class Comparing(QObject):
         self._held_out: HeldOut | None = None
         self._answers: dict[tuple[int, int], Grounding] = {}
         self._request: int | None = None
-        self._shown = 0
+        self._shown = self._side = 0
+        """The case on screen; which of the two models was asked last: 0 the base, 1 the tuned one."""
         view.show_wanted.connect(self.show_cases)
         view.step_wanted.connect(self.step)
         view.cancelled.connect(self.cancel)
@@ -61,7 +62,7 @@ class Comparing(QObject):
     def set_run(self, report: RunReport | None) -> None:
         """Judge this run; cases of another one are closed."""
         former, self._run = self._run, report
-        if (former and former.run.folder) != (report and report.run.folder):
+        if _judged(former) != _judged(report):
             self.close_cases()
         whole = report is not None and not report.run.running
         card = report.card if report is not None and whole else None
@@ -82,6 +83,9 @@ class Comparing(QObject):
         """Read the held-out cases, show the first, and ask both models about one after the other."""
         if self._run is None or self._adapter is None or self.busy:
             return
+        if self._held_out is not None and self._next_question() is not None:
+            self._ask_next()
+            return
         self.close_cases()
         self._view.show_busy(0, 0)
         self._view.show_stage("Reading the held-out cases")
@@ -101,6 +105,7 @@ class Comparing(QObject):
             self._end_asking()
             return
         number, side = wanted
+        self._side = side
         case = self._cases[number]
         try:
             self._request = self._bridge().ask(
@@ -122,8 +127,9 @@ class Comparing(QObject):
             self._view.show_stage(stage_words(stage))
 
     def _next_question(self) -> tuple[int, int] | None:
+        """The case on screen comes first, and the model that was asked last: changing adapters takes time."""
         order = [self._shown, *range(len(self._cases))]
-        wanted = ((number, side) for number in order for side in (0, 1))
+        wanted = ((number, side) for number in order for side in (self._side, 1 - self._side))
         return next((one for one in wanted if one not in self._answers), None)
 
     @property
@@ -231,6 +237,11 @@ class Comparing(QObject):
         self.close_cases()
         if self._shares_engine:
             engine_bridge.release()
+
+
+def _judged(report: RunReport | None) -> object:
+    """What a comparison is of: another run, or the same after it was resumed, needs new answers."""
+    return None if report is None or report.run.running else (report.run.folder, report.card)
 
 
 def _read(folder: Path, adapter: Path, **callbacks: Any) -> tuple[HeldOut, tuple[str, str]]:

@@ -62,6 +62,8 @@ class CompareView(QWidget):
         self.figures.setMinimumHeight(90)
         if (across := self.figures.horizontalHeader()) is not None:
             across.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+            across.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+            across.setMinimumSectionSize(30)
         if (upright := self.figures.verticalHeader()) is not None:
             upright.hide()
             upright.setDefaultSectionSize(self.figures.fontMetrics().height() + 6)

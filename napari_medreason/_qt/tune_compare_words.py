@@ -36,19 +36,19 @@ def _row(name: str, group: Mapping[str, Any]) -> tuple[str, ...]:
         f"{group['before']:.2f}",
         f"{group['after']:.2f}",
         f"{_gain(group):+.2f}",
-        "–" if found is None else f"{found[0]:+.2f} … {found[1]:+.2f}",
+        "–" if found is None else f"{found[0]:.2f} to {found[1]:.2f}",
         str(group.get("patients", "–")),
     )
 
 
 def figure_tips(before_after: Mapping[str, Any]) -> list[str]:
-    """How many regions each row of `figure_rows` is of, and how many of them are better."""
-    groups = (group for group in before_after.values() if _is_group(group))
+    """Of each row of `figure_rows`: what it is, and on how many regions it is better."""
+    groups = ((name, group) for name, group in before_after.items() if _is_group(group))
     return [
-        f"Better on {group['better']} of {group['regions']} regions"
+        f"{_title(name)}: better on {group['better']} of {group['regions']} regions"
         if {"better", "regions"} <= set(group)
-        else ""
-        for group in groups
+        else _title(name)
+        for name, group in groups
     ]
 
 

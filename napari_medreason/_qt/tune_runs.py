@@ -5,6 +5,7 @@ Run folders are read off the GUI thread, every second while the page is shown.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,10 @@ from napari_medreason.errors import MedReasonError, RunError
 REFRESH_MILLISECONDS = 1000
 
 
+def _nothing(_result: Any) -> None:
+    """For work that gives nothing to tell."""
+
+
 class RunsPage(QWidget):
     """Follows runs, also those that were started earlier or by the command line.
 
@@ -49,6 +54,8 @@ class RunsPage(QWidget):
         self._viewer, self._closed = viewer, False
         self._others: list[Path] = []
         self._wanted: Path | None = None
+        self._doomed: Path | None = None
+        """Being deleted, so not to be listed or opened."""
         self._again = False
         self._followed: FollowedRun | None = None
         self._listing, self._following, self._looking = (Background(self) for _ in range(3))
@@ -105,7 +112,8 @@ class RunsPage(QWidget):
     def _read_list(self, **_: object) -> tuple[ListedRun, ...]:
         return read_list(tuple(self._others))
 
-    def _show_list(self, runs: tuple[ListedRun, ...]) -> None:
+    def _show_list(self, found: tuple[ListedRun, ...]) -> None:
+        runs = tuple(run for run in found if run.folder != self._doomed)
         if self._wanted is None and self._followed is None:
             self._wanted = next((run.folder for run in (*_working(runs), *runs)), None)
         wanted = self._wanted or self.folder
@@ -188,16 +196,27 @@ class RunsPage(QWidget):
             "An adapter that you accepted stays."
         ):
             return
-        self._followed = None
-        self._act(partial(delete_run, folder))
+        self._choose(None)
+        self._doomed = folder
+        self._act(partial(delete_run, folder), then=self._deleted)
 
-    def _act(self, work: Any) -> None:
+    def _deleted(self, left: tuple[str, ...]) -> None:
+        if left:
+            notify.inform(f"The run is deleted; {', '.join(left)} did not belong to it and stays.")
+
+    def _act(self, work: Callable[[], Any], then: Callable[[Any], None] = _nothing) -> None:
         """Do something with a run, then show how it stands."""
-        self._acting.start(lambda **_: work(), then=lambda _: self.refresh(), failed=self._not_done)
+        self._acting.start(
+            lambda **_: work(),
+            then=lambda result: self._acted(partial(then, result)),
+            failed=lambda error: self._acted(partial(notify.report, error)),
+        )
 
-    def _not_done(self, error: Exception) -> None:
-        notify.report(error)
-        self.refresh()
+    def _acted(self, tell: Callable[[], None]) -> None:
+        tell()
+        self._doomed = None
+        if not self._closed:
+            self.refresh()
 
     def _open_folder(self) -> None:
         if self.folder is not None:

@@ -112,7 +112,7 @@ class FollowedRun:
         self._tail = jobs.EventTail(folder)
         self._history = RunHistory()
         self._config: RunConfig | None = None
-        self._hashed: tuple[int, Mapping[str, str]] = (0, {})
+        self._hashed: tuple[frozenset[tuple[str, int]], Mapping[str, str]] = (frozenset(), {})
 
     def read(self) -> RunReport:
         """What is there now; RunError when the folder holds no run any more."""
@@ -142,12 +142,12 @@ class FollowedRun:
         return next((one for one in adapter_store.installed() if files and one.card.files == files), None)
 
     def _adapter_files(self) -> Mapping[str, str]:
-        """Hashes of the adapter's files, taken when its card has changed; empty while it is not whole."""
-        card = self.folder / ADAPTER / CARD
+        """Hashes of the adapter's files, taken when one of them has changed; empty while it is not whole."""
+        place = self.folder / ADAPTER
         try:
-            changed = card.stat().st_mtime_ns
-            if changed != self._hashed[0]:
-                self._hashed = changed, adapter_store.from_folder(card.parent).card.files
+            state = frozenset((file.name, file.stat().st_mtime_ns) for file in place.iterdir())
+            if state != self._hashed[0]:
+                self._hashed = state, adapter_store.from_folder(place).card.files
         except (OSError, WeightsError):
             return {}
         return self._hashed[1]

@@ -190,7 +190,7 @@ def test_the_verdict_says_no_more_than_the_figures(change, words):
     rows = figure_rows(figures)
     assert [row[0] for row in rows] == ["By box, points (Dice)", "By name (Dice)", "– liver"]
     assert len(figure_tips(figures)) == len(rows)
-    assert figure_tips(figures)[0] == "Better on 7 of 8 regions"
+    assert figure_tips(figures)[0] == "By box, points (Dice): better on 7 of 8 regions"
 
 
 def test_without_test_patients_the_verdict_says_so():

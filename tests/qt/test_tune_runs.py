@@ -1,0 +1,371 @@
+"""What users see of their runs: list, curves, samples, the end, before and after, accept, roll back."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from PIL import Image
+from qtpy.QtCore import Qt
+
+from napari_medreason import jobs
+from napari_medreason._qt.ask_widget import AskWidget
+from napari_medreason._qt.tune_runs import RunsPage
+from napari_medreason.core.run_folder import RunEvent
+from napari_medreason.models import adapters
+
+from .tune_cases import CONFIG, events_text, lesion_data, make_run, quick_command, steps
+
+pytestmark = pytest.mark.window
+PATIENCE = 30_000
+LONG = 240_000
+CARD = {
+    "name": "first",
+    "kind": "embedded-expert",
+    "base": "embedded",
+    "before_after": {
+        "named": {
+            "before": 0.4,
+            "after": 0.6,
+            "interval": [0.1, 0.3],
+            "better": 7,
+            "regions": 8,
+            "patients": 4,
+        }
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDREASON_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("MEDREASON_ADAPTERS", str(tmp_path / "adapters"))
+    (tmp_path / "runs").mkdir()
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def open_page(qtbot, notices):
+    """Makes pages on viewer models, taken apart at the end."""
+    made = []
+
+    def make(viewer=None, engine=None):
+        page = RunsPage(viewer or ViewerModel(), engine=engine)
+        qtbot.addWidget(page)
+        page.resize(400, 900)
+        page.show()
+        made.append(page)
+        return page
+
+    yield make
+    for page in made:
+        page.take_apart()
+
+
+def rows(page):
+    model = page.view.model
+    return [[model.data(model.index(r, c)) for c in range(6)] for r in range(model.row_total())]
+
+
+def line(page, name):
+    """What a curve is drawn with: (x, y)."""
+    return page.view.curves._lines[name].getData()
+
+
+def wait_for_curve(qtbot, page, name, count):
+    def drawn():
+        return name in page.view.curves._lines and len(line(page, name)[0]) == count
+
+    qtbot.waitUntil(drawn, timeout=PATIENCE)
+
+
+def test_an_empty_list_says_how_to_begin(open_page, qtbot):
+    page = open_page()
+    qtbot.waitUntil(lambda: "No run yet" in page.view.status.text(), timeout=PATIENCE)
+    assert not page.view.stop_button.isEnabled()
+    assert not page.view.compare.accept_button.isEnabled()
+
+
+def test_a_run_that_works_is_chosen_followed_and_found_again_by_a_new_page(root, open_page, qtbot):
+    make_run(root / "old", name="old", reason="done")
+    events = [RunEvent("start", 0, 0.0, {"steps": 40}), *steps(1, 5)]
+    folder = make_run(root / "works", events, name="works", working=True)
+    page = open_page()
+    wait_for_curve(qtbot, page, ("training", "loss"), 5)
+    assert page.folder == folder
+    assert page.view.status.text() == "works: step 5 of 40, 0:05, about a minute left"
+    assert page.view.progress.value() == 5
+    assert ["works", "embedded", "working", "5", "0:05", "–"] in rows(page)
+    page.take_apart()
+    page.close()
+    with (folder / "events.jsonl").open("a", encoding="utf-8") as file:
+        file.write(events_text(*steps(6, 9), RunEvent("evaluation", 9, 9.0, {"dice": 0.5, "score": 0.4})))
+    again = open_page()
+    wait_for_curve(qtbot, again, ("training", "loss"), 9)
+    assert again.view.curves.shown() == [
+        ("training", "loss"),
+        ("validation", "dice"),
+        ("validation", "score"),
+    ]
+
+
+def test_curves_are_ticked_drawn_over_minutes_and_taken_back(root, open_page, qtbot):
+    both = [
+        RunEvent("step", n, 60.0 * n, {"loss": 1.0 / n, "kl": 0.1, "reward": n / 10}) for n in range(1, 8)
+    ]
+    folder = make_run(root / "run", both, working=True)
+    page = open_page()
+    curves = page.view.curves
+    wait_for_curve(qtbot, page, ("training", "loss"), 7)
+    assert curves.shown() == [("training", "loss"), ("training", "reward")]
+    assert line(page, ("training", "kl"))[0] is None
+    entry = curves.legend.findItems("training: kl", Qt.MatchFlag.MatchExactly)[0]
+    entry.setCheckState(Qt.CheckState.Checked)
+    assert ("training", "kl") in curves.shown()
+    curves.over.setCurrentText("minutes")
+    np.testing.assert_allclose(line(page, ("training", "kl"))[0], range(1, 8))
+    with (folder / "events.jsonl").open("a", encoding="utf-8") as file:
+        file.write(events_text(RunEvent("start", 4, 300.0, {}, "resumed")))
+    wait_for_curve(qtbot, page, ("training", "kl"), 4)
+
+
+def test_the_theme_of_the_window_is_that_of_the_curves(root, open_page):
+    viewer = ViewerModel()
+    page = open_page(viewer)
+    plot = page.view.curves.plots["training"]
+    dark = plot.backgroundBrush().color().lightness()
+    viewer.theme = "light"
+    assert plot.backgroundBrush().color().lightness() > dark + 100
+
+
+def test_very_many_events_never_hold_the_window_up(root, open_page, qtbot, monkeypatch):
+    """The GUI thread's own work for one look at a run of 100,000 events; reading is done beside it."""
+    folder = make_run(root / "long", steps(1, 100_000, seconds=0.1))
+    page = open_page()
+    spent = []
+    shown = page._show_report
+
+    def timed(report):
+        before = time.thread_time()
+        shown(report)
+        spent.append(time.thread_time() - before)
+
+    monkeypatch.setattr(page, "_show_report", timed)
+    qtbot.waitUntil(lambda: any(c is not None for c in line_lengths(page)), timeout=LONG)
+    qtbot.waitUntil(lambda: len(spent) > 2, timeout=PATIENCE)
+    assert page.folder == folder
+    assert max(spent) < 0.05
+
+
+def line_lengths(page):
+    return [
+        None if (x := curve.getData()[0]) is None else len(x) for curve in page.view.curves._lines.values()
+    ]
+
+
+def test_stop_is_asked_for_and_a_working_run_is_never_deleted(root, open_page, qtbot, monkeypatch):
+    folder = make_run(root / "works", steps(1, 3), working=True)
+    page = open_page()
+    qtbot.waitUntil(page.view.stop_button.isEnabled, timeout=PATIENCE)
+    assert not page.view.delete_action.isEnabled()
+    assert not page.view.resume_button.isEnabled()
+    qtbot.mouseClick(page.view.stop_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: rows(page)[0][2] == "stopping", timeout=PATIENCE)
+    assert (folder / "stop").exists()
+    (folder / "process.json").unlink()
+    (folder / "result.json").write_text(json.dumps({"reason": "stopped", "values": {}, "words": ""}))
+    qtbot.waitUntil(page.view.delete_action.isEnabled, timeout=PATIENCE)
+    assert "Resume goes on from its last checkpoint" in page.view.status.text()
+    answers = iter([False, True])
+    monkeypatch.setattr(page.view, "confirm", lambda words: next(answers))
+    page.view.delete_action.trigger()
+    assert folder.exists()
+    page.view.delete_action.trigger()
+    qtbot.waitUntil(lambda: not folder.exists() and not rows(page), timeout=PATIENCE)
+    assert not page.view.delete_action.isEnabled()
+
+
+def test_a_run_elsewhere_is_followed_and_a_folder_without_one_is_told(
+    root, open_page, qtbot, tmp_path, notices
+):
+    page = open_page()
+    elsewhere = make_run(
+        tmp_path / "elsewhere", steps(1, 4), name="elsewhere", reason="failed", words="no memory"
+    )
+    page.show_run(elsewhere)
+    qtbot.waitUntil(lambda: page.folder == elsewhere, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: "No memory." in page.view.status.text(), timeout=PATIENCE)
+    page.show_run(tmp_path)
+    assert any("holds no run" in message for _, message in notices)
+
+
+def test_samples_improve_along_the_slider(root, open_page, qtbot):
+    folder = make_run(root / "run", steps(1, 3), working=True)
+    for step, grey in ((0, 40), (10, 200)):
+        place = folder / "samples" / f"step-{step:06d}"
+        place.mkdir(parents=True)
+        (place / "one.json").write_text(json.dumps({"answer": f"said at {step}", "dice": step / 20}))
+        Image.fromarray(np.full((6, 8), grey, np.uint8)).save(place / "one-answer.png")
+    page = open_page()
+    samples = page.view.samples
+    qtbot.waitUntil(lambda: "said at 10" in samples.words.text(), timeout=PATIENCE)
+    assert "step 10 (2 of 2)" in samples.step.text()
+    assert (samples.picture.pixels.width(), samples.picture.pixels.height()) == (8, 6)
+    samples.slider.setValue(0)
+    qtbot.waitUntil(lambda: samples.words.text() == "answer: said at 0\ndice: 0", timeout=PATIENCE)
+    place = folder / "samples" / "step-000020"
+    place.mkdir()
+    (place / "one.json").write_text("{}")
+    qtbot.waitUntil(lambda: samples.slider.maximum() == 2, timeout=PATIENCE)
+    assert samples.chosen_step == 0
+
+
+def test_the_log_and_warnings_are_shown(root, open_page, qtbot):
+    folder = make_run(root / "run", [RunEvent("warning", 0, 1.0, {}, "8 slices are few")], working=True)
+    (folder / "stderr.log").write_text("about 1.1 GB of memory are needed\n")
+    page = open_page()
+    qtbot.waitUntil(lambda: "1.1 GB" in page.view.log.toPlainText(), timeout=PATIENCE)
+    assert page.view.notes.text() == "Note: 8 slices are few."
+
+
+def test_figures_are_judged_only_when_the_run_has_ended(root, open_page, qtbot):
+    folder = make_run(root / "run", steps(1, 3), working=True)
+    (folder / "adapter").mkdir()
+    (folder / "adapter" / "adapter.json").write_text(json.dumps(CARD))
+    page = open_page()
+    wait_for_curve(qtbot, page, ("training", "loss"), 3)
+    assert not page.view.compare.accept_button.isEnabled()
+    (folder / "process.json").unlink()
+    (folder / "result.json").write_text(json.dumps({"reason": "done", "values": {}, "words": ""}))
+    qtbot.waitUntil(lambda: "Better than before" in page.view.compare.verdict.text(), timeout=PATIENCE)
+    assert page.view.compare.figures.item(0, 2).text() == "0.60"
+
+
+def test_an_adapter_that_is_not_whole_is_refused_in_one_line(root, open_page, qtbot, notices):
+    folder = make_run(root / "run", steps(1, 3), reason="done")
+    (folder / "adapter").mkdir()
+    (folder / "adapter" / "adapter.json").write_text(json.dumps(CARD))
+    page = open_page()
+    qtbot.waitUntil(page.view.compare.accept_button.isEnabled, timeout=PATIENCE)
+    qtbot.mouseClick(page.view.compare.accept_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: bool(notices), timeout=PATIENCE)
+    assert "\n" not in notices[0][1]
+    assert adapters.installed() == ()
+    assert not page.view.compare.roll_back_button.isEnabled()
+
+
+@pytest.fixture
+def real_bridge(qapp):
+    from napari_medreason._qt.engine_bridge import EngineBridge
+
+    bridge = EngineBridge()
+    yield bridge
+    bridge.close()
+
+
+@pytest.mark.slow
+def test_a_real_run_from_start_to_a_question_to_the_tuned_model(
+    root, open_page, qtbot, tmp_path, monkeypatch, make_napari_viewer, real_bridge, notices
+):
+    """Started, watched, left, found again, stopped, resumed, compared, accepted, asked, rolled back."""
+    monkeypatch.setattr(jobs, "COMMAND", quick_command())
+    folder = start_run(tmp_path)
+    first = open_page()
+    first.show_run(folder)
+    qtbot.waitUntil(lambda: first.view.log.toPlainText() != "", timeout=LONG)
+    first.take_apart()
+    first.close()
+    viewer = make_napari_viewer()
+    page = open_page(viewer, real_bridge)
+    stop_and_resume(page, folder, qtbot)
+    look_at_cases(page, viewer, qtbot)
+    model = accept(page, qtbot, monkeypatch)
+    ask(viewer, real_bridge, model, qtbot)
+    roll_back(page, viewer, qtbot)
+    assert (folder / "adapter" / "adapter.json").exists()
+    assert not [message for severity, message in notices if severity == "error"]
+
+
+def start_run(place):
+    """Start a run of the real recipe on small studies; gives its folder."""
+    data = place / "data"
+    data.mkdir()
+    lesion_data(data, (("a", "train"), ("b", "train"), ("c", "test")))
+    folder = jobs.new_run_folder("lesions")
+    jobs.start(CONFIG.format(name="lesions", steps=60, every=5), folder, base=data)
+    return folder
+
+
+def stop_and_resume(page, folder, qtbot):
+    """The page finds the run by itself; it is stopped, resumed and stopped again."""
+    qtbot.waitUntil(lambda: ("validation", "dice") in page.view.curves._lines, timeout=LONG)
+    assert page.folder == folder
+    qtbot.mouseClick(page.view.stop_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(page.view.resume_button.isEnabled, timeout=LONG)
+    stopped_at = jobs.summary(folder).step
+    assert jobs.summary(folder).reason == "stopped"
+    qtbot.mouseClick(page.view.resume_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: jobs.summary(folder).step > stopped_at, timeout=LONG)
+    qtbot.mouseClick(page.view.stop_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(page.view.compare.accept_button.isEnabled, timeout=LONG)
+
+
+def look_at_cases(page, viewer, qtbot):
+    """Four held-out cases as layers, asked of both models; a layer that the user deletes comes back."""
+    compare = page.view.compare
+    page.view.tabs.setCurrentWidget(compare)
+    qtbot.mouseClick(compare.show_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: "Case 1 of 4" in compare.title.text(), timeout=LONG)
+    qtbot.waitUntil(lambda: not page.comparing.busy, timeout=LONG)
+    names = [layer.name for layer in viewer.layers]
+    assert names == [
+        "held-out case",
+        *(f"held-out case: {name}" for name in ("corrected", "before", "after")),
+    ]
+    corrected = np.asarray(viewer.layers["held-out case: corrected"].data)
+    assert corrected.sum() == page.comparing._cases[0].record.mask.sum()
+    qtbot.mouseClick(compare.next_button, Qt.MouseButton.LeftButton)
+    assert "Case 2 of 4" in compare.title.text()
+    assert "not asked" not in compare.words.text()
+    viewer.layers.remove("held-out case: before")
+    qtbot.mouseClick(compare.former_button, Qt.MouseButton.LeftButton)
+    assert len(viewer.layers) == 4
+
+
+def accept(page, qtbot, monkeypatch):
+    """Accept the tuned model; gives its id."""
+    compare = page.view.compare
+    monkeypatch.setattr(compare, "confirm", lambda words: True)
+    with qtbot.waitSignal(page.accepted, timeout=LONG) as heard:
+        qtbot.mouseClick(compare.accept_button, Qt.MouseButton.LeftButton)
+    (model,) = heard.args
+    assert model == "embedded@lesions"
+    return model
+
+
+def roll_back(page, viewer, qtbot):
+    """Take the accepted model back, and the cases out of the viewer."""
+    compare = page.view.compare
+    qtbot.waitUntil(compare.roll_back_button.isEnabled, timeout=PATIENCE)
+    qtbot.mouseClick(compare.close_button, Qt.MouseButton.LeftButton)
+    assert len(viewer.layers) == 0
+    qtbot.mouseClick(compare.roll_back_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(compare.accept_button.isEnabled, timeout=PATIENCE)
+    assert adapters.installed() == ()
+
+
+def ask(viewer, bridge, model, qtbot):
+    """Ask the tuned model in the Ask dock about the case that is shown."""
+    dock = AskWidget(viewer, engine=bridge)
+    try:
+        dock._refill_models()
+        dock.view.choose_model(model)
+        assert dock.view.model == model
+        dock.ask("Where is the white matter lesion?")
+        qtbot.waitUntil(lambda: len(dock.presenter.session) == 1, timeout=LONG)
+        (answer,) = dock.presenter.session
+        assert answer.grounding.provenance.model == model
+        dock.presenter.delete(answer.id)
+    finally:
+        dock.close_all()
