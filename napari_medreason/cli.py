@@ -301,10 +301,11 @@ def batch(
     from napari_medreason.batch.results import open_results
 
     model_id = model or models.default()
-    models.info(model_id)
+    name = models.info(model_id).id
     options = start.options_from(option or [])
     rows = start.rows_from(source, question or [], axis=plane.value, slices=slices, left_out=out)
-    results = open_results(out, model=model_id, options=options, restart=restart)
+    settings = options | start.adapter_of(model_id)
+    results = open_results(out, model=name, options=settings, restart=restart)
     if results.complete(rows):
         _say("all questions have answers already; --restart asks them again")
         return

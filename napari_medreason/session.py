@@ -126,9 +126,12 @@ class Answer:
         return replace(self, position=min(len(self.history) - 1, self.position + 1))
 
     def segmenter(self, known: frozenset[str]) -> str:
-        """Which segmenter redraws the mask: the model's own where it has one, else the embedded one."""
+        """Which segmenter redraws the mask: the model's own where it has one, else the embedded one.
+
+        One with an adapter (`embedded@our-lesions`) is known where its base is.
+        """
         own = (self.grounding.provenance.segmenter, self.model)
-        return next((name for name in own if name in known), FALLBACK_SEGMENTER)
+        return next((name for name in own if name.partition("@")[0] in known), FALLBACK_SEGMENTER)
 
 
 class Session:

@@ -114,6 +114,8 @@ def test_painted_strokes_stay_in_the_history():
         ("medreasoner", "sam2", {"sam2", "embedded"}, "sam2"),
         ("embedded", "", {"embedded"}, "embedded"),
         ("text-only", "", {"embedded", "sam2"}, FALLBACK_SEGMENTER),
+        ("embedded@lesions", "embedded@lesions", {"embedded"}, "embedded@lesions"),
+        ("lingshu-7b@lesions", "medsam2", {"embedded", "medsam2"}, "medsam2"),
     ],
 )
 def test_masks_are_redrawn_by_the_models_own_segmenter_or_the_embedded_one(model, segmenter, known, expected):

@@ -18,6 +18,7 @@ from napari_medreason.batch.run import Progress
 from napari_medreason.core.plane import Axis
 from napari_medreason.engine.loaded import Loaded, Told, make_loaded
 from napari_medreason.errors import ModelUnavailableError, QuestionError
+from napari_medreason.models.adapters import named_adapter
 
 
 def rows_from(
@@ -54,6 +55,12 @@ def options_from(texts: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             found[name] = value
     return found
+
+
+def adapter_of(model_id: str) -> dict[str, str]:
+    """The hash of the adapter that a model id names, {} for none: another one makes other answers."""
+    found = named_adapter(model_id)
+    return {} if found is None else {"adapter": found[1].sha256}
 
 
 def make_model(model_id: str, options: dict[str, Any], *, told: Told) -> Loaded:

@@ -39,10 +39,11 @@ class Loaded:
 
 @dataclass(frozen=True, eq=False)
 class LoadedSegmenter:
-    """A segmenter, how to embed a plane for it, and the seconds that loading took now."""
+    """A segmenter, how to embed a plane for it, the id it is shown by, and the seconds of loading it now."""
 
     segmenter: Segmenter
     embed: Callable[[Plane], Any]
+    id: str
     load_seconds: float = 0.0
 
 

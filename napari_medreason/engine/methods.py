@@ -138,7 +138,7 @@ class Methods:
 
         mask, score = self._shelf.with_room(segmenter_id, drawn, repeatable=lambda: True)
         times = Seconds(load=seconds, segment=time.perf_counter() - started)
-        return segmented_to_map(Segmented(mask, score, segmenter.id, times, segmenter.weights_sha256))
+        return segmented_to_map(Segmented(mask, score, loaded.id, times, segmenter.weights_sha256))
 
     def _ready_segmenter(
         self, request: Request, segmenter_id: str, plane: Plane

@@ -144,7 +144,7 @@ class Shelf:
         """
         if (held := self._segmenters.get(segmenter_id)) is not None:
             held.used = time.monotonic()
-            return LoadedSegmenter(held.model, held.model.embed)
+            return LoadedSegmenter(held.model, held.model.embed, held.model.id)
         separate = segmenter_id in set(self.registry.segmenters())
         if separate and not self._is_model(segmenter_id):
             return self._separate_segmenter(segmenter_id, told)
@@ -166,7 +166,8 @@ class Shelf:
         started = time.perf_counter()
         made = self._make(segmenter_id, {}, lambda: self.registry.create_segmenter(segmenter_id), told)
         self._segmenters.put(segmenter_id, made)
-        return LoadedSegmenter(made.model, made.model.embed, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return LoadedSegmenter(made.model, made.model.embed, made.model.id, seconds)
 
     def _make(self, name: str, options: Map, create: Callable[[], Any], told: Told) -> Loaded:
         def room(planned_only: bool) -> str:
@@ -241,5 +242,6 @@ def _segmenter_of(model: Any) -> LoadedSegmenter | None:
     """The model itself, or its part; a composed model may know the embedding from its last answer."""
     for candidate in (model, getattr(model, "segmenter", None)):
         if isinstance(candidate, Segmenter):
-            return LoadedSegmenter(candidate, getattr(model, "embedding", candidate.embed))
+            shown = getattr(model, "segmenter_id", candidate.id)
+            return LoadedSegmenter(candidate, getattr(model, "embedding", candidate.embed), shown)
     return None

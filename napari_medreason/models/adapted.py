@@ -40,12 +40,10 @@ class AdaptedModel:
         grounding = self.model.ask(question, on_text=on_text, cancelled=cancelled)
         provenance, card = grounding.provenance, self.adapter.card
         words = f"adapter: {card.name}, weights {self.adapter.sha256[:12]}…; {card.figures}"
-        # A pair's segmenter is no part of the adapter, but the embedded model's is tuned with the rest.
-        drawn_by = self.id if card.kind == "embedded-expert" else provenance.segmenter
         provenance = replace(
             provenance,
             model=self.id,
-            segmenter=drawn_by,
+            segmenter=self.segmenter_id if self.segmenter is not None else provenance.segmenter,
             evidence=provenance.evidence or f"tuned on your scans: {card.figures}",
             notes=(*provenance.notes, words),
         )
@@ -55,6 +53,11 @@ class AdaptedModel:
     def segmenter(self) -> Any:
         """The base's segmenter, None if it has none."""
         return getattr(self.model, "segmenter", None)
+
+    @property
+    def segmenter_id(self) -> str:
+        """The base's segmenter is another one only if the adapter tuned it, as that of the embedded model."""
+        return self.id if self.adapter.card.kind == "embedded-expert" else str(self.segmenter.id)
 
     def embedding(self, plane: Plane) -> Any:
         """What the base's segmenter made, or makes, of a plane."""

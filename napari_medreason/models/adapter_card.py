@@ -118,7 +118,7 @@ def card_from_text(text: str, where: str) -> AdapterCard:
         )
     if not plain_name(card.name) or not plain_name(card.base):
         raise WeightsError(f"{where} has a card that names no adapter or no base; get or train it again")
-    return replace(card, name=plain_name(card.name))
+    return replace(card, name=plain_name(card.name), date=plain_name(card.date))
 
 
 def write_adapter_card(folder: Path, card: AdapterCard) -> None:
