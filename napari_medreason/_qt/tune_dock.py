@@ -11,6 +11,7 @@ from qtpy.QtCore import QSize, QTimer
 from qtpy.QtWidgets import QFileDialog, QMenu, QTabWidget, QVBoxLayout
 
 from napari_medreason._qt import notify
+from napari_medreason._qt.ask_widget import MODELS_DOCK
 from napari_medreason._qt.background import Background
 from napari_medreason._qt.dataset_layers import taken
 from napari_medreason._qt.docked import Docked
@@ -75,6 +76,7 @@ class TuneDock(Docked):
     def _connect(self) -> None:
         view, records = self.view, self.view.records
         view.form.changed.connect(self._later.start)
+        view.form.models_wanted.connect(self.open_models)
         records.changed.connect(self._on_records)
         records.file_wanted.connect(self.add_file)
         records.list_wanted.connect(self.build.from_work_list)
@@ -118,6 +120,7 @@ class TuneDock(Docked):
             self.view.check.show_nothing("Choose records: corrected masks, one for each slice and structure.")
             return
         form = self.view.form
+        form.look_for_weights()
         config = None if form.wrong else form.config()
         self.view.check.show_nothing(CHECKING)
         job = partial(run_check, tuple(records.sets), records.plan, config, self._reader)
@@ -133,6 +136,7 @@ class TuneDock(Docked):
 
     def start(self) -> None:
         """Start the run, then show it among the runs."""
+        self.view.form.look_for_weights()
         try:
             wish = self.wish
             self._keep(wish)
@@ -146,6 +150,13 @@ class TuneDock(Docked):
         self.view.show_idle(f"The run {folder.name} has begun; it goes on when napari is closed.")
         self.runs.show_run(folder)
         self.pages.setCurrentWidget(self.runs)
+
+    def open_models(self) -> None:
+        """Open the Models dock, at the weights that the chosen base lacks."""
+        window = getattr(self._viewer, "window", None)
+        if window is not None:
+            _, widget = window.add_plugin_dock_widget(PLUGIN, MODELS_DOCK, tabify=True)
+            widget.choose(self.view.form.missing)
 
     def add_file(self, file: Path, images: Path | None = None) -> None:
         """Add a file of records; its images are looked for nearby, else the user is asked."""

@@ -14,13 +14,14 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QLabel,
     QLineEdit,
+    QPushButton,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 from superqt import QCollapsible
 
-from napari_medreason._qt.parts import text_label
+from napari_medreason._qt.parts import side_by_side, text_label
 from napari_medreason._qt.tune_form import PRESET, RECIPES, fields_of, with_preset
 from napari_medreason._qt.tune_form_bases import BaseChoice, base_choices
 from napari_medreason._qt.tune_form_fields import FieldsForm
@@ -44,6 +45,7 @@ class RunForm(QWidget):
     """The settings of a run, without its records. changed: something else stands there now."""
 
     changed = Signal()
+    models_wanted = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -65,6 +67,8 @@ class RunForm(QWidget):
         self.preset.setToolTip("A set of values for all settings of the recipe; your changes win over it")
         for choice in (self.recipe, self.base, self.preset):
             choice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.models_button = QPushButton("Models…", self)
+        self.models_button.setToolTip("Download the weights that are missing, or use a folder of yours")
         self.minutes = QDoubleSpinBox(self)
         self.minutes.setRange(0, 100_000)
         self.minutes.setDecimals(0)
@@ -95,7 +99,7 @@ class RunForm(QWidget):
         for words, widget in (
             ("Name", self.name),
             ("Recipe", self.recipe),
-            ("Start from", self.base),
+            ("Start from", side_by_side((self.base, 1), (self.models_button, 0))),
             ("Preset", self.preset),
             ("Time", self.minutes),
         ):
@@ -121,6 +125,7 @@ class RunForm(QWidget):
     def _connect(self) -> None:
         self.recipe.activated.connect(lambda _: self.show_recipe())
         self.base.activated.connect(lambda _: self._on_base())
+        self.models_button.clicked.connect(self.models_wanted)
         self.preset.activated.connect(lambda _: self._on_preset())
         self.name.textEdited.connect(lambda _: self._on_change())
         self.minutes.valueChanged.connect(lambda _: self._on_change())
@@ -190,6 +195,12 @@ class RunForm(QWidget):
         choice = self._bases.get(str(self.base.currentData()))
         self.note.setText("" if choice is None else choice.lack)
         self.note.setVisible(bool(self.note.text()))
+        self.models_button.setVisible(bool(self.missing))
+
+    def look_for_weights(self) -> None:
+        """See whether weights that were missing have come."""
+        if self.missing:
+            self._fill_bases(str(self.base.currentData()))
 
     def _on_preset(self) -> None:
         """Show the values of a preset in place of what stood there."""
