@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from napari_medreason_training.evaluation.figures import difference, figure, mean_of, pooled
 from napari_medreason_training.evaluation.scores import RecordScore
+from napari_medreason_training.evaluation.sheets import chosen
 from napari_medreason_training.evaluation.tables import (
     Resampling,
     Table,
@@ -90,6 +91,14 @@ def test_one_patient_has_no_interval_and_no_test():
     assert found.value == pytest.approx(0.15)
 
 
+def test_the_mean_of_patients_gives_each_the_same_weight():
+    first, second = scores({"a": [1.0], "b": [0.0] * 9}), scores({"a": [0.5], "b": [1.0] * 9})
+    assert figure(first, DICE, **DRAWS).value == pytest.approx(0.1)
+    assert figure(first, DICE, **DRAWS, patients_first=True).value == pytest.approx(0.5)
+    assert difference(first, second, DICE, **DRAWS).value == pytest.approx(0.85)
+    assert difference(first, second, DICE, **DRAWS, patients_first=True).value == pytest.approx(0.25)
+
+
 def test_a_pooled_quotient_is_of_sums():
     found = figure(scores({"a": [1.0], "b": [0.0]}), pooled("common", "union"), **DRAWS)
     assert found.value == pytest.approx(0.5)
@@ -166,3 +175,10 @@ def test_tables_have_a_row_for_each_model_and_equal_columns():
 
 def test_an_empty_table_is_still_a_table():
     assert Table("t", "Title", ("a", "b"), ()).markdown().count("|") == 6
+
+
+def test_the_sheet_shows_the_best_and_the_worst_of_different_patients():
+    own = scores({"a": [0.9, 0.89, 0.1], "b": [0.8, 0.2], "c": [0.5, 0.0]})
+    assert [score.record for score in chosen(own, 2)] == ["a-0", "b-0", "a-2", "c-1"]
+    assert [score.record for score in chosen(own[:3], 2)] == ["a-0", "a-1", "a-2"]
+    assert not chosen([], 2)

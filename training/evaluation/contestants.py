@@ -100,7 +100,7 @@ def _learnt(
     if card is None:
         return None, "nothing is known here of the images that it was trained on"
     if card.data_sha256 and card.data_sha256 == asked.sha256:
-        return asked.learning, "its adapter was trained on these very records"
+        return asked.learning, "its adapter was trained on the other splits of these very records"
     if folder is not None and (folder.parent / CONFIG).is_file():
         known = _of_run(folder.parent)
         if known is not None:

@@ -23,7 +23,7 @@ from .predictions import Answer, Prediction, answer_of, read_predictions
 from .report import write_report
 from .scores import RecordScore, record_score
 from .sheets import chosen, write_sheet
-from .tables import MASKS, Resampling, with_interval
+from .tables import DICE, Resampling, with_interval
 from .words import meteor_variant
 
 
@@ -121,7 +121,7 @@ def _sheet(
 def _tell_result(scores: dict[str, list[RecordScore]], config: EvaluationConfig, out: Path) -> None:
     draws = Resampling(config.seed, config.resamples)
     for title, own in scores.items():
-        found: Figure | None = draws.figure(own, MASKS[0])
+        found: Figure | None = draws.figure(own, DICE)
         tell(f"{title}: Dice {with_interval(found)}, {_refused(own)} refused, {len(own)} records")
     tell(f"report: {out.name}/{REPORT}")
 

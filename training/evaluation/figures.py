@@ -78,12 +78,17 @@ def pooled(above: str, below: str) -> Part:
     return part
 
 
-def figure(scores: Iterable[RecordScore], part: Part, *, seed: int, resamples: int) -> Figure | None:
-    """The mean with its interval (percentile bootstrap over patients); None where no record has the score."""
+def figure(
+    scores: Iterable[RecordScore], part: Part, *, seed: int, resamples: int, patients_first: bool = False
+) -> Figure | None:
+    """The mean with its interval (percentile bootstrap over patients); None where no record has the score.
+
+    patients_first: the mean over patients of their means, so that many records do not count more.
+    """
     by_patient = _sums(scores, part)
     if not by_patient:
         return None
-    sums = np.array(list(by_patient.values()))
+    sums = _weighed(np.array(list(by_patient.values())), patients_first=patients_first)
     value = _ratio(sums[:, :2].sum(axis=0))
     drawn = _draws(len(sums), seed, resamples)
     interval = None if drawn is None else _percentiles(_ratios(sums[:, :2], drawn))
@@ -91,13 +96,20 @@ def figure(scores: Iterable[RecordScore], part: Part, *, seed: int, resamples: i
 
 
 def difference(
-    first: Sequence[RecordScore], second: Sequence[RecordScore], part: Part, *, seed: int, resamples: int
+    first: Sequence[RecordScore],
+    second: Sequence[RecordScore],
+    part: Part,
+    *,
+    seed: int,
+    resamples: int,
+    patients_first: bool = False,
 ) -> Difference | None:
     """The second model less the first on the records that both have; None where there is none."""
     pairs = _paired(first, second, part)
     if not pairs:
         return None
     sums = np.array([[*one, *other, count] for one, other, count in pairs.values()])
+    sums = _weighed(sums, patients_first=patients_first)
     gains = np.array([_ratio(row[2:4]) - _ratio(row[:2]) for row in sums])
     drawn = _draws(len(sums), seed, resamples)
     interval = None
@@ -141,6 +153,17 @@ def _sums(scores: Iterable[RecordScore], part: Part) -> dict[str, NDArray[np.flo
         if shares is not None:
             found[score.patient] += (*shares, 1)
     return dict(found)
+
+
+def _weighed(sums: NDArray[np.float64], *, patients_first: bool) -> NDArray[np.float64]:
+    """Rows of (above, below) once or twice and the number of records; each patient as one, if wanted."""
+    if not patients_first:
+        return sums
+    result = sums.copy()
+    for below in range(1, sums.shape[1] - 1, 2):
+        pair = slice(below - 1, below + 1)
+        result[:, pair] /= np.where(sums[:, below] > 0, sums[:, below], 1)[:, None]
+    return result
 
 
 def _paired(

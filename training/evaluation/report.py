@@ -59,19 +59,24 @@ def heading(entrants: Sequence[Contestant], asked: AskedRecords, config: Evaluat
         "",
         "For research only, not for diagnosis.",
         "",
-        f"- {len(asked.records)} records of {asked.patients} patients, splits: {', '.join(config.splits)}; "
+        f"- {len(asked.records)} records of {_patients(asked)}, splits: {', '.join(config.splits)}; "
         f"records sha256 {asked.sha256[:12]}",
     ]
     lines += [f"- left out: {number} {why}" for why, number in asked.left_out.items()]
     if asked.patients < FEW_PATIENTS:
+        few = "are few" if asked.patients > 1 else "is too few"
         lines.append(
-            f"- **{asked.patients} patients are few**: figures may be another time quite different, whatever "
-            "the intervals say"
+            f"- **{_patients(asked)} {few}**: another time the figures may be quite different, whatever the "
+            "intervals say"
         )
     lines += ["- Intervals are 95 %, over patients (all records of a patient are drawn together).", ""]
     for entrant in entrants:
         lines += [f"- **{entrant.title}**: {_who(entrant)}", f"  - {_familiar(entrant, asked)}"]
     return lines
+
+
+def _patients(asked: AskedRecords) -> str:
+    return f"{asked.patients} patient{'s' if asked.patients != 1 else ''}"
 
 
 def _who(entrant: Contestant) -> str:

@@ -32,12 +32,23 @@ _LETTERS = 44
 def chosen(scores: Sequence[RecordScore], count: int) -> list[RecordScore]:
     """The best answers and then the worst, by Dice, at most `count` of each and none twice.
 
-    Of those without any overlap a wrong mask is worse than none.
+    Of those without any overlap a wrong mask is worse than none. Different patients and structures first.
     """
     ordered = sorted(scores, key=lambda s: (-s.values["dice"], s.status == "found", s.record))
-    if len(ordered) <= 2 * count:
-        return ordered
-    return [*ordered[:count], *ordered[-count:]]
+    best = _varied(ordered, count)
+    rest = [score for score in ordered if score not in best]
+    return [*best, *reversed(_varied(rest[::-1], count))]
+
+
+def _varied(ordered: Sequence[RecordScore], count: int) -> list[RecordScore]:
+    """The first of each patient and structure, then the others, until there are enough; in their order."""
+    firsts: dict[tuple[str, str], RecordScore] = {}
+    for score in ordered:
+        firsts.setdefault((score.patient, score.groups["structure"]), score)
+    first = list(firsts.values())
+    others = [score for score in ordered if score not in first]
+    kept = [*first, *others][:count]
+    return [score for score in ordered if score in kept]
 
 
 def write_sheet(

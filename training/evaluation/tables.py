@@ -6,6 +6,7 @@ import csv
 import io as text_io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .figures import Difference, Figure, Part, by_group, difference, figure, mean_of, pooled
 from .scores import RecordScore
@@ -16,11 +17,15 @@ Scores = Mapping[str, Sequence[RecordScore]]
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure: its name in tables and files, and how it is made of the scores of records."""
+    """One figure: its name in tables and files, and how it is made of the scores of records.
+
+    patients_first: the mean over patients of their means, as adapters' cards have it.
+    """
 
     title: str
     key: str
     part: Part
+    patients_first: bool = False
 
 
 def _mean(title: str, key: str) -> Measure:
@@ -28,8 +33,11 @@ def _mean(title: str, key: str) -> Measure:
 
 
 CIOU = Measure("cIoU", "ciou", pooled("common", "union"))
+DICE = _mean("Dice", "dice")
+PATIENTS = Measure("Dice, mean of patients", "dice_of_patients", DICE.part, patients_first=True)
 MASKS = (
-    _mean("Dice", "dice"),
+    DICE,
+    PATIENTS,
     _mean("gIoU (mean IoU)", "iou"),
     CIOU,
     _mean("mDice, 256 thresholds", "dice_256"),
@@ -50,7 +58,7 @@ WORDS = (
     _mean("place right", "place_right"),
 )
 SOUND = (*MASKS, *PLACES, *ANSWERS, *WORDS)
-COMPARED = (MASKS[0], MASKS[1], CIOU, *PLACES[:3], *WORDS[:3], WORDS[4])
+COMPARED = (DICE, PATIENTS, MASKS[2], CIOU, *PLACES[:3], *WORDS[:3], WORDS[4])
 
 
 @dataclass(frozen=True)
@@ -86,15 +94,22 @@ class Resampling:
     seed: int
     resamples: int
 
+    def _options(self, measure: Measure) -> dict[str, Any]:
+        return {
+            "seed": self.seed,
+            "resamples": self.resamples,
+            "patients_first": measure.patients_first,
+        }
+
     def figure(self, scores: Iterable[RecordScore], measure: Measure) -> Figure | None:
         """A figure with its interval."""
-        return figure(scores, measure.part, seed=self.seed, resamples=self.resamples)
+        return figure(scores, measure.part, **self._options(measure))
 
     def difference(
         self, first: Sequence[RecordScore], second: Sequence[RecordScore], measure: Measure
     ) -> Difference | None:
         """The second model less the first."""
-        return difference(first, second, measure.part, seed=self.seed, resamples=self.resamples)
+        return difference(first, second, measure.part, **self._options(measure))
 
 
 def overview(scores: Scores, draws: Resampling) -> list[Table]:
@@ -125,7 +140,7 @@ def per_group(scores: Scores, group: str, draws: Resampling) -> Table:
             name,
             str(len(own)),
             str(len({score.patient for score in own})),
-            *(with_interval(draws.figure(found[name], MASKS[0])) for found in grouped.values()),
+            *(with_interval(draws.figure(found[name], DICE)) for found in grouped.values()),
         )
         for name, own in first.items()
     ]
