@@ -1,0 +1,33 @@
+"""The size of a base, read from its configuration alone, beside the weights that its folder holds."""
+
+from safetensors import safe_open
+
+from napari_medreason.core.run_config import run_config
+from napari_medreason_training.device_memory import reasoner_size, tell_memory
+from napari_medreason_training.reasoning.tiny_models import save_tiny_reasoner
+
+
+def test_a_base_is_as_large_as_its_files_say(tmp_path, capsys):
+    save_tiny_reasoner(tmp_path, ["where is the spot"], width=64, layers=2)
+    size = reasoner_size(tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "pt") as handle:
+        shapes = {name: handle.get_slice(name).get_shape() for name in handle.keys()}  # noqa: SIM118
+    counted = 0
+    for shape in shapes.values():
+        product = 1
+        for length in shape:
+            product *= length
+        counted += product
+    assert size.text + size.words + size.vision == counted
+    assert (size.layers, size.hidden) == (2, 64)
+    (words,) = [shape for name, shape in shapes.items() if name.endswith("embed_tokens.weight")]
+    assert size.vocabulary == words[0]
+    table = {
+        "recipe": "sft",
+        "records": ["r"],
+        "images": ".",
+        "device": "cpu",
+        "sft": {"preset": "cpu-small"},
+    }
+    tell_memory(run_config(table, "given"), size)
+    assert "are needed" in capsys.readouterr().err
