@@ -25,7 +25,7 @@ def reasoner_size(folder: Path) -> BaseSize:
     """What of a vision-language model decides its memory; built without weights, so that none is read."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     with torch.device("meta"):
-        network = AutoModelForImageTextToText.from_config(config)
+        network = AutoModelForImageTextToText.from_config(config)  # type: ignore[no-untyped-call]
     settings = config.get_text_config()
     width = getattr(settings, "head_dim", None) or settings.hidden_size // settings.num_attention_heads
     text = _weights(network.get_decoder().layers)
