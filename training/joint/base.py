@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from napari_medreason.core.run_memory import BaseSize
 from napari_medreason.core.run_recipes_joint import TrainingPrecision
 from napari_medreason.errors import RunError
 from napari_medreason.models import store
 from napari_medreason.models.fit import Precision
+from napari_medreason.models.llava_layout import read_settings, read_tower_config
 from napari_medreason.models.published import check_weights
 
 System = Literal["prs-med", "medisee"]
@@ -50,6 +52,28 @@ def base_folders(named: str, start: Path, system: System) -> BaseFolders:
     language = _beside(folder, LANGUAGE_FOLDER, LANGUAGE, system)
     tower = _beside(folder, TOWER_FOLDER, TOWER, system)
     return BaseFolders(system, f"folder:{folder.resolve().name}", folder, language, tower)
+
+
+def base_size(folders: BaseFolders) -> BaseSize:
+    """What of a base decides how much memory its training takes, from its configuration files."""
+    text, tower = read_settings(folders.language), read_tower_config(folders.vision_tower)
+    hidden, inner, layers = (
+        int(text[key]) for key in ("hidden_size", "intermediate_size", "num_hidden_layers")
+    )
+    pair = hidden * int(text["num_key_value_heads"]) // int(text["num_attention_heads"])
+    vocabulary = int(text["vocab_size"])
+    layer = 2 * hidden * hidden + 2 * hidden * pair + 3 * hidden * inner
+    seen = 4 * tower.hidden_size**2 + 2 * tower.hidden_size * tower.intermediate_size
+    return BaseSize(
+        text=layers * layer,
+        words=2 * vocabulary * hidden,
+        vision=tower.num_hidden_layers * seen,
+        layers=layers,
+        hidden=hidden,
+        inner=inner,
+        pair=pair,
+        vocabulary=vocabulary,
+    )
 
 
 def precision_of(wanted: TrainingPrecision) -> Precision | None:

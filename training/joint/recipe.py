@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
@@ -20,13 +19,14 @@ from napari_medreason.core.run_folder import EndReason
 from napari_medreason.core.run_memory import check_memory
 from napari_medreason.core.run_recipes_joint import MediSeeRecipe, PrsMedRecipe
 from napari_medreason.errors import RunError
+from napari_medreason.models.fit_memory import free_memory
 
 from .. import loop
 from ..loop import Evaluation, Sample
 from ..measures import box_iou
 from ..run_data import RunRecords, keep_data, run_records
 from ..runs import RunWriter, note
-from .base import BaseFolders
+from .base import BaseFolders, base_size
 from .export import export_joint
 from .module import JointModule, Seen
 from .samples import JointSample, drawn, joint_samples
@@ -39,7 +39,9 @@ def train_joint(
     config = writer.config
     records = run_records(config, base)
     keep_data(writer, records)
-    note(check_memory(config, psutil.virtual_memory().available))
+    on_gpu = torch.cuda.is_available() and config.device != "cpu"
+    memory = free_memory(torch.device("cuda" if on_gpu else "cpu"), exclusive=bool(config.device))
+    note(check_memory(config, memory.free, base_size(folders)))
     torch.manual_seed(config.seed)
     recipe = JointTuning(build(), records, config, folders)
     return loop.run(recipe, writer)

@@ -73,7 +73,7 @@ def _placed(rng: Generator, taken: NDArray[np.bool_], *, square: bool) -> NDArra
     """An object at a free place."""
     rows, columns = np.indices(taken.shape)
     for _ in range(1000):
-        radius = rng.uniform(5, 7) if square else rng.uniform(6, 10)
+        radius = rng.uniform(7, 9) if square else rng.uniform(8, 11)
         row, column = rng.uniform(radius, SIZE - radius, 2)
         far = np.stack([np.abs(rows - row), np.abs(columns - column)])
         mask = far.max(0) < radius if square else np.hypot(*far) < radius

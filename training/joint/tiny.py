@@ -24,7 +24,8 @@ HIDDEN = 64
 """Width of the language model."""
 PICTURE, PATCH = 112, 14
 """Side of the picture that CLIP sees, and of its patches."""
-SAM_SIZE, SAM_WIDTH = 64, 32
+SAM_SIZE, SAM_PATCH, SAM_WIDTH = 64, 4, 32
+_SAM_ENCODER_WIDTH = 96
 _TOWER_WIDTH = 32
 _CANDIDATES = 2
 CORPUS = (
@@ -141,9 +142,9 @@ def _tiny_sam() -> nn.Module:
     sam: nn.Module = Sam(
         image_encoder=ImageEncoderViT(
             depth=2,
-            embed_dim=SAM_WIDTH,
+            embed_dim=_SAM_ENCODER_WIDTH,
             img_size=SAM_SIZE,
-            patch_size=8,
+            patch_size=SAM_PATCH,
             norm_layer=partial(nn.LayerNorm, eps=1e-6),
             num_heads=4,
             use_rel_pos=True,
@@ -153,7 +154,7 @@ def _tiny_sam() -> nn.Module:
         ),
         prompt_encoder=PromptEncoder(
             embed_dim=SAM_WIDTH,
-            image_embedding_size=(SAM_SIZE // 8,) * 2,
+            image_embedding_size=(SAM_SIZE // SAM_PATCH,) * 2,
             input_image_size=(SAM_SIZE,) * 2,
             mask_in_chans=16,
         ),
