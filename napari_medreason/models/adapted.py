@@ -17,12 +17,19 @@ from napari_medreason.core.grounding import Grounding
 from napari_medreason.core.plane import Plane
 from napari_medreason.core.question import Question
 from napari_medreason.errors import ModelUnavailableError, WeightsError
-from napari_medreason.models.adapter_store import AT, OWN_FOLDER, Adapter, checked, from_folder, get
+from napari_medreason.models.adapter_store import (
+    AT,
+    OWN_FOLDER,
+    OWN_MODEL,
+    Adapter,
+    checked,
+    from_folder,
+    get,
+)
 from napari_medreason.models.base import Cancelled, GroundingModel, ModelInfo, OnText, prepare
+from napari_medreason.models.catalogue import catalogue
 
 _EMBEDDED = ("embedded", "embedded-pair")
-_OWN = "medreasoner"
-"""The model that is put together from folders of the user's own."""
 
 
 class AdaptedModel:
@@ -91,21 +98,29 @@ def named_adapter(model_id: str) -> tuple[str, Adapter] | None:
 
 
 def check_base(base_id: str, adapter: Adapter) -> None:
-    """WeightsError when an adapter was made for another base than the model with this id."""
-    base = adapter.card.base
-    if adapter.card.kind == "embedded-expert":
+    """WeightsError when an adapter was made for another base than the model with this id.
+
+    Weights of the user's own may have become known by an id since; the base compares their hash.
+    """
+    base, kind = adapter.card.base, adapter.card.kind
+    own = base.startswith(OWN_FOLDER)
+    if kind == "embedded-expert":
         fits = base_id in _EMBEDDED
-    elif base_id == _OWN:
-        fits = adapter.card.kind == "peft"
+    elif kind == "peft":
+        fits = base_id == OWN_MODEL or base_id.partition("+")[0] == base or (own and _has_reasoner(base_id))
     else:
-        fits = base_id.partition("+")[0] == base
+        fits = base_id == kind and (own or base == kind)
     if not fits:
-        own = f"a reasoner folder of your own ({base.removeprefix(OWN_FOLDER)})"
-        made_for = own if base.startswith(OWN_FOLDER) else base
+        made_for = f"a model folder of your own ({base.removeprefix(OWN_FOLDER)})" if own else base
         raise WeightsError(
             f"adapter {adapter.id} was made for {made_for}, not for {base_id}; ask {adapter.model_id}, or "
             "train one for that model"
         )
+
+
+def _has_reasoner(base_id: str) -> bool:
+    entry = catalogue().get(base_id.partition("+")[0])
+    return entry is not None and entry.kind == "reasoner"
 
 
 def put_on(model: GroundingModel, adapter: Adapter) -> None:

@@ -14,7 +14,7 @@ from napari_medreason.models.weights import file_sha256
 
 _EXPERT = (r"(brain_mr|body_ct)\.json", r"(brain_mr|body_ct)\.safetensors")
 _PEFT = (r"adapter_config\.json", r"adapter_model\.safetensors")
-_JOINT = (r"[a-z0-9_]{1,40}\.json", r"[a-z0-9_]{1,40}\.safetensors")
+_JOINT = (*_PEFT, r"parts\.safetensors")
 _NAMES: Mapping[Kind, tuple[str, ...]] = {
     "embedded-expert": _EXPERT,
     "peft": _PEFT,
@@ -25,8 +25,8 @@ _NAMES: Mapping[Kind, tuple[str, ...]] = {
 _LAYOUT: Mapping[Kind, str] = {
     "embedded-expert": "a description (such as brain_mr.json) and weights (brain_mr.safetensors)",
     "peft": "adapter_config.json and adapter_model.safetensors",
-    "prs-med": "settings (.json) and weights (.safetensors)",
-    "medisee": "settings (.json) and weights (.safetensors)",
+    "prs-med": "adapter_config.json, adapter_model.safetensors and parts.safetensors",
+    "medisee": "adapter_config.json, adapter_model.safetensors and parts.safetensors",
 }
 
 
@@ -37,6 +37,11 @@ def is_adapter_file(name: str, kind: Kind) -> bool:
 
 def adapter_files(folder: Path, card: AdapterCard) -> tuple[str, ...]:
     """Names of the adapter's files, sorted, its card apart; WeightsError when one is missing."""
+    if card.extra.get("whole_model"):
+        raise WeightsError(
+            f"{folder.name} holds a whole model, all of whose weights were trained, and no adapter; name the "
+            "folder as weights with `medreason models use ID FOLDER`"
+        )
     try:
         names = sorted(file.name for file in Path(folder).iterdir() if file.is_file())
     except OSError as error:

@@ -35,6 +35,8 @@ AT = "@"
 """Between the base and the adapter in a model id."""
 OWN_FOLDER = "folder:"
 """A base of this beginning is a model folder of the user's own, not in the catalogue."""
+OWN_MODEL = "medreasoner"
+"""Id of the model that is put together from folders of the user's own."""
 _LOCK_SECONDS = 10.0
 _ID = re.compile(r"[a-z0-9][a-z0-9-]*")
 
@@ -52,7 +54,9 @@ class Adapter:
     @property
     def base_model(self) -> str:
         """Id of the model that it is put on when nothing else is said."""
-        return "medreasoner" if self.card.base.startswith(OWN_FOLDER) else self.card.base
+        if not self.card.base.startswith(OWN_FOLDER):
+            return self.card.base
+        return OWN_MODEL if self.card.kind == "peft" else self.card.kind
 
     @property
     def model_id(self) -> str:

@@ -115,6 +115,36 @@ def test_pairs_with_the_same_reasoner_take_its_adapter(tmp_path, qwen_folder):
         models.info("medreasoner-7b@mine")
 
 
+def joint_adapter(folder, base):
+    """The files of an adapter of MediSee; what is in them is checked when it is put on."""
+    folder.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors", "parts.safetensors"):
+        (folder / name).write_bytes(b"{}")
+    write_adapter_card(folder, AdapterCard("joint", "medisee", base))
+    return folder
+
+
+def test_adapters_of_own_folders_go_on_what_those_folders_are_named(tmp_path, qwen_folder):
+    """Their hash decides at last; here it is about who is asked at all."""
+    reasoner = adapters.accept(peft_adapter(tmp_path / "one", qwen_folder))
+    assert reasoner.model_id == "medreasoner@tuned-reasoner"
+    for base in ("medreasoner", "lingshu-7b", "lingshu-7b+medsam"):
+        assert models.info(f"{base}@tuned-reasoner").title.endswith("+ Tuned reasoner")
+    joint = adapters.accept(joint_adapter(tmp_path / "two", "folder:my-medisee"))
+    assert joint.model_id == "medisee@joint"
+    assert models.available()["medisee@joint"].title == "MediSee + joint"
+    for base in ("medisee@tuned-reasoner", "prs-med@joint", "lingshu-7b@joint", "medreasoner@joint"):
+        with pytest.raises(WeightsError, match="made for a model folder of your own"):
+            models.info(base)
+
+
+def test_a_whole_model_is_no_adapter_and_the_way_to_use_it_is_told(tmp_path, qwen_folder):
+    folder = shutil.copytree(qwen_folder, tmp_path / "whole")
+    write_adapter_card(folder, AdapterCard("x", "peft", "lingshu-7b", extra={"whole_model": True}))
+    with pytest.raises(WeightsError, match=r"whole model.*`medreason models use ID FOLDER`"):
+        adapters.accept(folder)
+
+
 def test_what_is_not_known_is_told_with_what_is(tuned):
     adapters.accept(tuned)
     for name in ("lesions", "..", "../our-lesions", ""):
@@ -319,11 +349,7 @@ def test_a_merge_that_can_not_be_made_leaves_nothing(tmp_path, qwen_folder):
         WeightsError, match="trained on other weights of folder:tiny-qwen than those of other"
     ):
         adapters.merge(adapter.id, tmp_path / "whole", base_folder=other)
-    joint = tmp_path / "joint"
-    joint.mkdir()
-    (joint / "trained.safetensors").write_bytes(b"")
-    (joint / "settings.json").write_text("{}")
-    write_adapter_card(joint, AdapterCard("joint", "medisee", "medisee"))
+    joint = joint_adapter(tmp_path / "joint", "medisee")
     with pytest.raises(ModelUnavailableError, match="is not merged; ask medisee@joint"):
         adapters.merge(adapters.accept(joint).id, tmp_path / "whole")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["adapter", "joint", "other", "store"]
