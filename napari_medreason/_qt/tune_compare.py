@@ -31,20 +31,20 @@ class Comparing(QObject):
     """What happens on the page; one run at a time.
 
     engine: a bridge of one's own, for tests; otherwise the shared one is taken when it is first needed.
-    accepted(model_id): an adapter was accepted. changed(): the store of adapters has changed.
+    accepted(model_id): an adapter was accepted. changed(): the store of adapters has changed. It has no Qt
+    parent: an adapter that is being kept is kept after the page was closed, too.
     """
 
     accepted = Signal(str)
     changed = Signal()
 
     def __init__(self, view: CompareView, viewer: Viewer, *, report: Report, engine: Any = None) -> None:
-        super().__init__(view)
+        super().__init__()
         self._view, self._report = view, report
         self._engine, self._shares_engine = engine, False
         self._layers = CaseLayers(viewer)
         self._reading = Background(self)
         self._storing = Background()
-        """Never cancelled: what was begun is finished, and its fault is told, whatever closes."""
         self._run: RunReport | None = None
         self._held_out: HeldOut | None = None
         self._answers: dict[tuple[int, int], Grounding] = {}

@@ -43,6 +43,10 @@ class CurvesView(QWidget):
         self.over.addItems(["steps", "minutes"])
         self.legend = QListWidget(self)
         self.legend.setToolTip("Tick the curves to draw")
+        self.legend.setFlow(QListWidget.Flow.LeftToRight)
+        self.legend.setWrapping(True)
+        self.legend.setResizeMode(QListWidget.ResizeMode.Adjust)
+        self.legend.setSpacing(2)
         self.plots = {group: pyqtgraph.PlotWidget(self) for group in GROUPS}
         self.hint = text_label(self, "Curves appear with the first steps.", low=True)
         self._set_up_plots()
@@ -148,7 +152,7 @@ class CurvesView(QWidget):
         )
         self.plots[group].addItem(line)
         self._lines[name] = line
-        entry = QListWidgetItem(_swatch(colour), f"{group}: {title}")
+        entry = QListWidgetItem(_swatch(colour), title if group == "training" else f"{group} {title}")
         entry.setData(_NAME, name)
         entry.setFlags(entry.flags() | Qt.ItemFlag.ItemIsUserCheckable)
         entry.setCheckState(Qt.CheckState.Checked if self._is_shown(name) else Qt.CheckState.Unchecked)

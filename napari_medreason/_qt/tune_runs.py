@@ -5,7 +5,6 @@ Run folders are read off the GUI thread, every second while the page is shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from napari_medreason import jobs
 from napari_medreason._qt import notify
 from napari_medreason._qt.background import Background
 from napari_medreason._qt.tune_compare import Comparing
-from napari_medreason._qt.tune_runs_files import delete_run
+from napari_medreason._qt.tune_runs_acting import RunActions
 from napari_medreason._qt.tune_runs_reading import (
     FollowedRun,
     ListedRun,
@@ -30,14 +29,13 @@ from napari_medreason._qt.tune_runs_reading import (
     read_samples,
 )
 from napari_medreason._qt.tune_runs_view import RunsView
-from napari_medreason.core.run_folder import CONFIG, sample_folder
+from napari_medreason._qt.tune_runs_words import state_words
+from napari_medreason.core.run_folder import sample_folder
 from napari_medreason.errors import MedReasonError, RunError
 
 REFRESH_MILLISECONDS = 1000
-
-
-def _nothing(_result: Any) -> None:
-    """For work that gives nothing to tell."""
+HIDDEN_TICKS = 10
+"""How many times more seldom the list is read while nobody looks at it."""
 
 
 class RunsPage(QWidget):
@@ -54,13 +52,12 @@ class RunsPage(QWidget):
         self._viewer, self._closed = viewer, False
         self._others: list[Path] = []
         self._wanted: Path | None = None
-        self._doomed: Path | None = None
-        """Being deleted, so not to be listed or opened."""
+        self._working: set[Path] = set()
+        self._ticks = 0
         self._again = False
         self._followed: FollowedRun | None = None
         self._listing, self._following, self._looking = (Background(self) for _ in range(3))
-        self._acting = Background()
-        """Never cancelled: what was begun is finished, and its fault is told, whatever closes."""
+        self._actions = RunActions()
         self.view = RunsView(self)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -81,6 +78,7 @@ class RunsPage(QWidget):
         view.delete_wanted.connect(self.delete)
         view.folder_wanted.connect(self._open_folder)
         view.other_wanted.connect(self.show_run)
+        self._actions.acted.connect(self.refresh)
         view.samples.wanted.connect(self._look_at_samples)
         self.comparing.accepted.connect(self.accepted)
         self.comparing.changed.connect(self.refresh)
@@ -99,21 +97,26 @@ class RunsPage(QWidget):
 
     def refresh(self) -> None:
         """Read the list and the chosen run now."""
+        if self._closed:
+            return
         self._again = True
         self._listing.start(self._read_list, then=self._show_list, failed=notify.report)
         self._follow()
 
     def _tick(self) -> None:
-        if self.isVisible():
-            if not self._listing.busy:
-                self._listing.start(self._read_list, then=self._show_list, failed=notify.report)
+        self._ticks += 1
+        seen = self.isVisible()
+        if not self._listing.busy and (seen or self._ticks % HIDDEN_TICKS == 0):
+            self._listing.start(self._read_list, then=self._show_list, failed=notify.report)
+        if seen:
             self._follow()
 
     def _read_list(self, **_: object) -> tuple[ListedRun, ...]:
         return read_list(tuple(self._others))
 
     def _show_list(self, found: tuple[ListedRun, ...]) -> None:
-        runs = tuple(run for run in found if run.folder != self._doomed)
+        runs = tuple(run for run in found if run.folder != self._actions.doomed)
+        self._tell_ended(runs)
         if self._wanted is None and self._followed is None:
             self._wanted = next((run.folder for run in (*_working(runs), *runs)), None)
         wanted = self._wanted or self.folder
@@ -122,6 +125,14 @@ class RunsPage(QWidget):
             self._wanted = None
         if self._followed is not None and self.view.folder is None:
             self._choose(None)
+
+    def _tell_ended(self, runs: tuple[ListedRun, ...]) -> None:
+        """Runs take long: their end is told wherever the user is by then."""
+        for run in runs:
+            if run.folder in self._working and not run.running:
+                words = state_words(run.summary, stopping=False)
+                notify.inform(f"The training run “{run.summary.name}” has ended: {words}.")
+        self._working = {run.folder for run in _working(runs)}
 
     def show_run(self, folder: Path) -> None:
         """List and follow a run, wherever its folder lies."""
@@ -181,42 +192,22 @@ class RunsPage(QWidget):
     def stop(self) -> None:
         """Ask the chosen run to end after the step in hand."""
         if self.folder is not None:
-            self._act(partial(jobs.stop, self.folder))
+            self._actions.stop(self.folder)
 
     def resume(self) -> None:
         """Go on with the chosen run in a new process."""
         if self.folder is not None:
-            self._act(partial(_resume, self.folder))
+            self._actions.resume(self.folder)
 
     def delete(self) -> None:
         """Delete the chosen run, after the user has agreed."""
         folder = self.folder
-        if folder is None or not self.view.confirm(
+        if folder is not None and self.view.confirm(
             f"Delete the run “{folder.name}” with its checkpoints, samples and the adapter in its folder?\n\n"
             "An adapter that you accepted stays."
         ):
-            return
-        self._choose(None)
-        self._doomed = folder
-        self._act(partial(delete_run, folder), then=self._deleted)
-
-    def _deleted(self, left: tuple[str, ...]) -> None:
-        if left:
-            notify.inform(f"The run is deleted; {', '.join(left)} did not belong to it and stays.")
-
-    def _act(self, work: Callable[[], Any], then: Callable[[Any], None] = _nothing) -> None:
-        """Do something with a run, then show how it stands."""
-        self._acting.start(
-            lambda **_: work(),
-            then=lambda result: self._acted(partial(then, result)),
-            failed=lambda error: self._acted(partial(notify.report, error)),
-        )
-
-    def _acted(self, tell: Callable[[], None]) -> None:
-        tell()
-        self._doomed = None
-        if not self._closed:
-            self.refresh()
+            self._choose(None)
+            self._actions.delete(folder)
 
     def _open_folder(self) -> None:
         if self.folder is not None:
@@ -246,7 +237,3 @@ def _working(runs: tuple[ListedRun, ...]) -> tuple[ListedRun, ...]:
 
 def _samples(place: Path, **_: object) -> tuple[SampleAnswer, ...]:
     return read_samples(place)
-
-
-def _resume(folder: Path) -> None:
-    jobs.start((folder / CONFIG).read_text(encoding="utf-8"), folder)

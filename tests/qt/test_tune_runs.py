@@ -120,7 +120,7 @@ def test_curves_are_ticked_drawn_over_minutes_and_taken_back(root, open_page, qt
     wait_for_curve(qtbot, page, ("training", "loss"), 7)
     assert curves.shown() == [("training", "loss"), ("training", "reward")]
     assert line(page, ("training", "kl"))[0] is None
-    entry = curves.legend.findItems("training: kl", Qt.MatchFlag.MatchExactly)[0]
+    entry = curves.legend.findItems("kl", Qt.MatchFlag.MatchExactly)[0]
     entry.setCheckState(Qt.CheckState.Checked)
     assert ("training", "kl") in curves.shown()
     curves.over.setCurrentText("minutes")
@@ -219,6 +219,17 @@ def test_samples_improve_along_the_slider(root, open_page, qtbot):
     (place / "one.json").write_text("{}")
     qtbot.waitUntil(lambda: samples.slider.maximum() == 2, timeout=PATIENCE)
     assert samples.chosen_step == 0
+
+
+def test_the_end_of_a_run_is_told_also_when_the_page_is_hidden(root, open_page, qtbot, monkeypatch, notices):
+    monkeypatch.setattr("napari_medreason._qt.tune_runs.HIDDEN_TICKS", 1)
+    folder = make_run(root / "works", steps(1, 3), name="works", working=True)
+    page = open_page()
+    wait_for_curve(qtbot, page, ("training", "loss"), 3)
+    page.hide()
+    (folder / "process.json").unlink()
+    qtbot.waitUntil(lambda: bool(notices), timeout=PATIENCE)
+    assert notices == [("info", "The training run “works” has ended: broken off.")]
 
 
 def test_the_log_and_warnings_are_shown(root, open_page, qtbot):
