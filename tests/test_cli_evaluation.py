@@ -1,8 +1,11 @@
 """`medreason eval`: what is refused before a process starts, and exit codes of the process."""
 
+from pathlib import Path
+
 import pytest
 
 from napari_medreason.cli import app
+from napari_medreason.core.evaluation_config import evaluation_config
 from napari_medreason.errors import RunError
 
 TEXT = 'records = ["records.jsonl"]\nimages = "."\n[[models]]\nid = "embedded"\n'
@@ -49,3 +52,10 @@ def test_a_fault_that_the_process_finds_is_exit_code_two(config, capfd):
     assert "records.jsonl, line 1" in told
     assert "\n" not in told
     assert not (config.parent / "results").exists()
+
+
+def test_the_example_is_a_configuration():
+    file = Path(__file__).parents[1] / "docs" / "examples" / "evaluation.toml"
+    config = evaluation_config(file.read_text(encoding="utf-8"), file.name)
+    assert [model.slug for model in config.models] == ["embedded", "tuned-on-our-lesions", "another-program"]
+    assert config.images_of("open-ms") == "labelled/open_ms"
