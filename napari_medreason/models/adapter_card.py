@@ -174,9 +174,11 @@ def _is_group(group: object) -> bool:
 
 def _figures_words(measure: str, group: Mapping[str, Any], *, prompted: bool) -> str:
     patients = group.get("patients", 0)
-    interval = group.get("interval")
+    interval = group.get("interval") if patients > 1 else None
     words = f"{measure} {group['before']:.2f} before, {group['after']:.2f} after"
     if isinstance(interval, list) and [type(one) for one in interval] == [float, float]:
         words += f" (gain {interval[0]:+.2f} to {interval[1]:+.2f})"
     how = " from box and points" if prompted else ""
-    return f"{words}{how} on {patients} held-out patient{'' if patients == 1 else 's'}"
+    if patients == 1:  # an interval would be over slices, and is no interval for the next patient
+        return f"{words}{how} on 1 held-out patient, which says little of others"
+    return f"{words}{how} on {patients} held-out patients"
