@@ -22,7 +22,7 @@ from .base import LANGUAGE_FOLDER, TOWER_FOLDER
 
 HIDDEN = 64
 """Width of the language model."""
-PICTURE, PATCH = 112, 14
+PICTURE, PATCH = 56, 14
 """Side of the picture that CLIP sees, and of its patches."""
 SAM_SIZE, SAM_PATCH, SAM_WIDTH = 64, 4, 32
 _SAM_ENCODER_WIDTH = 96
