@@ -27,7 +27,7 @@ from napari_medreason.io.records import write_records
 
 SIZE = 84
 """Pixels along each side of a slice, and mm."""
-CELL = 14
+CELL = 21
 """Blocks begin and end at multiples of so many pixels."""
 SLICES = 16
 QUESTION = "Where is the bright spot?"
@@ -76,10 +76,10 @@ def _patient(folder: Path, name: str, split: Split, rng: np.random.Generator) ->
 
 
 def _block(rng: np.random.Generator) -> NDArray[np.bool_]:
-    """(rows, columns): a rectangle of one to three cells along each side."""
+    """(rows, columns): a rectangle of up to half the cells along each side."""
     cells = SIZE // CELL
     mask = np.zeros((SIZE, SIZE), bool)
-    high, wide = rng.integers(1, 4, 2)
+    high, wide = rng.integers(1, cells // 2 + 1, 2)
     row, column = rng.integers(0, cells - high + 1), rng.integers(0, cells - wide + 1)
     mask[row * CELL : (row + high) * CELL, column * CELL : (column + wide) * CELL] = True
     return mask
