@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from napari_medreason.core.renaming import rename
-from napari_medreason.errors import UnknownModelError, WeightsError
+from napari_medreason.errors import ModelUnavailableError, UnknownModelError, WeightsError
 from napari_medreason.models.adapter_card import (
     AdapterCard,
     plain_name,
@@ -28,6 +28,7 @@ from napari_medreason.models.adapter_card import (
     write_adapter_card,
 )
 from napari_medreason.models.adapter_files import copy_files, hashed_files
+from napari_medreason.models.settings import read_settings
 from napari_medreason.models.store_record import weights_root
 from napari_medreason.models.weights import combined_sha256
 
@@ -56,7 +57,9 @@ class Adapter:
         """Id of the model that it is put on when nothing else is said."""
         if not self.card.base.startswith(OWN_FOLDER):
             return self.card.base
-        return OWN_MODEL if self.card.kind == "peft" else self.card.kind
+        if self.card.kind != "peft":
+            return self.card.kind
+        return _weights_of(self.card.base.removeprefix(OWN_FOLDER)) or OWN_MODEL
 
     @property
     def model_id(self) -> str:
@@ -143,6 +146,15 @@ def slug(name: str) -> str:
     """An id from a name: lower-case letters without accents, digits and "-"."""
     letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", letters).strip("-")[:40].strip("-") or "adapter"
+
+
+def _weights_of(folder_name: str) -> str:
+    """Id of the weights for which the user named a folder of this name, "" for none; hashes decide at last."""
+    try:
+        folders = read_settings().folders
+    except ModelUnavailableError:  # settings that can't be read: asking tells what is wrong with them
+        return ""
+    return next((id_ for id_, place in sorted(folders.items()) if Path(place).name == folder_name), "")
 
 
 def _written(root: Path, card: AdapterCard, fill: Callable[[Path], None]) -> Adapter:

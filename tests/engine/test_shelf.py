@@ -12,6 +12,8 @@ from napari_medreason.engine.protocol_propagate import Seed, seed_to_map
 from napari_medreason.engine.shelf import Registry, Shelf
 from napari_medreason.errors import ModelUnavailableError, NotEnoughMemoryError, WeightsError
 from napari_medreason.models import fit
+from napari_medreason.models.adapter_card import AdapterCard
+from napari_medreason.models.adapter_store import Adapter
 from napari_medreason.models.base import ScoredMasks
 from napari_medreason.models.fit import FreeMemory, PartSize
 
@@ -228,3 +230,46 @@ def test_what_was_half_loaded_is_not_held_by_the_error(gpu):
         shelf.model("a")
     gc.collect()
     assert not any(type(thing) is Network for thing in gc.get_objects()), str(fault.value)
+
+
+def test_a_model_asked_with_other_options_is_closed_before_it_is_loaded_again(gpu):
+    there = []
+
+    def create(name, **options):
+        there.append(set(gpu.taken))
+        return gpu.load(name, 0)
+
+    shelf = Shelf(Registry(lambda: {"one": 0}, create, list, create))
+    shelf.model("one", {"precision": "bf16"})
+    shelf.model("one", {"precision": "4bit"})
+    assert there == [set(), set()]
+    assert shelf.holds_model("one", {"precision": "4bit"})
+
+
+class TakesOn:
+    """A plugin's model that can put an adapter on, but not take it off."""
+
+    def __init__(self):
+        self.on = None
+
+    def load_adapter(self, folder):
+        self.on = folder.name
+
+    def close(self):
+        self.on = "closed"
+
+
+def test_a_base_that_can_not_take_an_adapter_off_is_loaded_anew(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    adapter = Adapter("mine", tmp_path, AdapterCard("mine", "peft", "plugin"))
+
+    def adapted(model_id):
+        return ("plugin", adapter) if model_id == "plugin@mine" else None
+
+    shelf = Shelf(Registry(lambda: {"plugin": 0}, lambda _: TakesOn(), list, lambda _: TakesOn(), adapted))
+    base, _ = shelf.model("plugin")
+    assert shelf.model("plugin@mine")[0].model is base
+    assert base.on == tmp_path.name
+    again, _ = shelf.model("plugin")
+    assert (again.on, base.on) == (None, "closed")

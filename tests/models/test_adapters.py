@@ -2,10 +2,15 @@
 
 import json
 import shutil
+import tempfile
 import zipfile
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from napari_medreason import models
 from napari_medreason.core.plane import cut
@@ -17,6 +22,9 @@ from napari_medreason.models import adapters
 from napari_medreason.models.adapter_card import AdapterCard, read_adapter_card, write_adapter_card
 from napari_medreason.models.adapter_store import adapters_root
 from napari_medreason.models.embedded.perception import Perceiver
+from napari_medreason.models.reasoners.local import LocalReasoner
+from napari_medreason.models.reasoners.qwen25_vl import QWEN25_VL
+from napari_medreason.models.settings import remember_folder
 from napari_medreason_sample_data import ct_folder
 
 from .adapter_cases import embedded_adapter, peft_adapter
@@ -124,12 +132,16 @@ def joint_adapter(folder, base):
     return folder
 
 
-def test_adapters_of_own_folders_go_on_what_those_folders_are_named(tmp_path, qwen_folder):
+def test_adapters_of_own_folders_go_on_what_those_folders_are_named(tmp_path, qwen_folder, monkeypatch):
     """Their hash decides at last; here it is about who is asked at all."""
     reasoner = adapters.accept(peft_adapter(tmp_path / "one", qwen_folder))
     assert reasoner.model_id == "medreasoner@tuned-reasoner"
     for base in ("medreasoner", "lingshu-7b", "lingshu-7b+medsam"):
         assert models.info(f"{base}@tuned-reasoner").title.endswith("+ Tuned reasoner")
+    monkeypatch.setenv("MEDREASON_SETTINGS", str(tmp_path / "models.toml"))
+    remember_folder("lingshu-7b", str(qwen_folder))
+    assert reasoner.model_id == "lingshu-7b@tuned-reasoner"
+    assert "lingshu-7b@tuned-reasoner" in models.available()
     joint = adapters.accept(joint_adapter(tmp_path / "two", "folder:my-medisee"))
     assert joint.model_id == "medisee@joint"
     assert models.available()["medisee@joint"].title == "MediSee + joint"
@@ -283,6 +295,25 @@ def test_only_known_files_of_an_archive_are_taken_also_from_a_folder_within(tune
     )
 
 
+NAMES = st.lists(
+    st.sampled_from(["adapter.json", "body_ct.json", "..", ".", "a", "C:", "", "~", "x\\..\\y"]), max_size=4
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(NAMES.map("/".join), st.binary(max_size=20), max_size=5))
+def test_whatever_an_archive_names_nothing_is_written_outside_or_taken_in(content):
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        file = archive_of(place / "any.zip", {name: data for name, data in content.items() if name})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MEDREASON_ADAPTERS", str(place / "store"))
+            with pytest.raises(WeightsError):
+                adapters.import_from(file)
+            assert adapters.installed() == ()
+        assert {one.name for one in place.iterdir()} <= {"any.zip", "store"}
+
+
 @pytest.mark.parametrize("length", [0, 10, 3000])
 def test_an_archive_that_is_cut_off_is_told(tuned, tmp_path, length):
     file = adapters.export_zip(adapters.accept(tuned).id, tmp_path / "lesions.zip")
@@ -303,6 +334,19 @@ def test_a_peft_folder_of_others_needs_its_base(tmp_path, qwen_folder):
     settings["base_model_name_or_path"] = repository
     (folder / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
     assert adapters.import_from(folder, name="named").card.base == "lingshu-7b"
+
+
+def test_a_reasoner_refuses_an_adapter_that_other_weights_were_trained_with(tmp_path, qwen_folder):
+    """The architecture is the same, so every tensor would find its place."""
+    folder = peft_adapter(tmp_path / "adapter", qwen_folder)
+    reasoner = LocalReasoner(qwen_folder, family=QWEN25_VL, device="cpu", precision="fp32", square_size=56)
+    reasoner.load_adapter(folder)
+    tuned = reasoner.weights_sha256
+    card = read_adapter_card(folder)
+    write_adapter_card(folder, replace(card, base_weights_sha256="0" * 64))
+    with pytest.raises(WeightsError, match="other weights of folder:tiny-qwen than those of tiny-qwen"):
+        reasoner.load_adapter(folder)
+    assert reasoner.weights_sha256 == tuned
 
 
 def test_a_merged_expert_is_the_tuned_model_without_its_adapter(tuned, tmp_path, slice_of_trunk):
