@@ -5,6 +5,7 @@ Run folders are read off the GUI thread, every second while the page is shown.
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from napari_medreason.errors import MedReasonError, RunError
 REFRESH_MILLISECONDS = 1000
 HIDDEN_TICKS = 10
 """How many times more seldom the list is read while nobody looks at it."""
+RESTS = 20
+"""How many times longer than it takes to read the list it is left alone, so that many runs cost little."""
 
 
 class RunsPage(QWidget):
@@ -53,7 +56,7 @@ class RunsPage(QWidget):
         self._others: list[Path] = []
         self._wanted: Path | None = None
         self._working: set[Path] = set()
-        self._ticks = 0
+        self._ticks, self._listed, self._listing_seconds = 0, 0.0, 0.0
         self._again = False
         self._followed: FollowedRun | None = None
         self._listing, self._following, self._looking = (Background(self) for _ in range(3))
@@ -106,13 +109,18 @@ class RunsPage(QWidget):
     def _tick(self) -> None:
         self._ticks += 1
         seen = self.isVisible()
-        if not self._listing.busy and (seen or self._ticks % HIDDEN_TICKS == 0):
+        rested = time.monotonic() - self._listed > RESTS * self._listing_seconds
+        if not self._listing.busy and rested and (seen or self._ticks % HIDDEN_TICKS == 0):
             self._listing.start(self._read_list, then=self._show_list, failed=notify.report)
         if seen:
             self._follow()
 
     def _read_list(self, **_: object) -> tuple[ListedRun, ...]:
-        return read_list(tuple(self._others))
+        began = time.monotonic()
+        found = read_list(tuple(self._others))
+        self._listed = time.monotonic()
+        self._listing_seconds = self._listed - began
+        return found
 
     def _show_list(self, found: tuple[ListedRun, ...]) -> None:
         runs = tuple(run for run in found if run.folder != self._actions.doomed)

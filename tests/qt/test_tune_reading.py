@@ -1,6 +1,8 @@
 """What the Runs page reads from run folders, and how it is put in words; no window here."""
 
 import json
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -154,6 +156,21 @@ def test_deleting_spares_working_runs_and_what_is_not_of_the_run(root, tmp_path)
     with pytest.raises(RunError, match="link"):
         delete_run(link)
     assert (outside / "config.toml").exists()
+
+
+def test_reading_a_run_loads_neither_torch_nor_the_viewer(root):
+    """In a process of its own: in napari's, torch would be a crash in waiting."""
+    folder = make_run(root / "run", steps(1, 3), reason="done")
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from napari_medreason._qt.tune_runs_reading import FollowedRun, read_list\n"
+        "FollowedRun(Path(sys.argv[1])).read(), read_list()\n"
+        "print({'torch', 'napari'} & set(sys.modules))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "set()"
 
 
 def test_samples_are_read_with_words_and_pictures(tmp_path):

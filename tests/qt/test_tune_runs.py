@@ -15,26 +15,11 @@ from napari_medreason._qt.tune_runs import RunsPage
 from napari_medreason.core.run_folder import RunEvent
 from napari_medreason.models import adapters
 
-from .tune_cases import CONFIG, events_text, lesion_data, make_run, quick_command, steps
+from .tune_cases import CONFIG, events_text, lesion_data, make_adapter, make_run, quick_command, steps
 
 pytestmark = pytest.mark.window
 PATIENCE = 30_000
 LONG = 240_000
-CARD = {
-    "name": "first",
-    "kind": "embedded-expert",
-    "base": "embedded",
-    "before_after": {
-        "named": {
-            "before": 0.4,
-            "after": 0.6,
-            "interval": [0.1, 0.3],
-            "better": 7,
-            "regions": 8,
-            "patients": 4,
-        }
-    },
-}
 
 
 @pytest.fixture(autouse=True)
@@ -242,8 +227,7 @@ def test_the_log_and_warnings_are_shown(root, open_page, qtbot):
 
 def test_figures_are_judged_only_when_the_run_has_ended(root, open_page, qtbot):
     folder = make_run(root / "run", steps(1, 3), working=True)
-    (folder / "adapter").mkdir()
-    (folder / "adapter" / "adapter.json").write_text(json.dumps(CARD))
+    make_adapter(folder)
     page = open_page()
     wait_for_curve(qtbot, page, ("training", "loss"), 3)
     assert not page.view.compare.accept_button.isEnabled()
@@ -255,8 +239,8 @@ def test_figures_are_judged_only_when_the_run_has_ended(root, open_page, qtbot):
 
 def test_an_adapter_that_is_not_whole_is_refused_in_one_line(root, open_page, qtbot, notices):
     folder = make_run(root / "run", steps(1, 3), reason="done")
-    (folder / "adapter").mkdir()
-    (folder / "adapter" / "adapter.json").write_text(json.dumps(CARD))
+    make_adapter(folder)
+    (folder / "adapter" / "brain_mr.json").unlink()
     page = open_page()
     qtbot.waitUntil(page.view.compare.accept_button.isEnabled, timeout=PATIENCE)
     qtbot.mouseClick(page.view.compare.accept_button, Qt.MouseButton.LeftButton)
@@ -264,6 +248,96 @@ def test_an_adapter_that_is_not_whole_is_refused_in_one_line(root, open_page, qt
     assert "\n" not in notices[0][1]
     assert adapters.installed() == ()
     assert not page.view.compare.roll_back_button.isEnabled()
+
+
+def test_a_worse_model_is_accepted_only_by_will_and_two_of_one_name_stay_apart(
+    root, open_page, qtbot, monkeypatch
+):
+    for name in ("one", "two"):
+        make_adapter(
+            make_run(root / name, steps(1, 2), name=name, reason="done"), after=0.2, interval=[-0.3, -0.1]
+        )
+    page = open_page()
+    compare = page.view.compare
+    page.show_run(root / "one")
+    qtbot.waitUntil(
+        lambda: page.folder == root / "one" and compare.accept_button.isEnabled(), timeout=PATIENCE
+    )
+    asked = []
+    monkeypatch.setattr(compare, "confirm", lambda words: asked.append(words) or len(asked) > 1)
+    qtbot.mouseClick(compare.accept_button, Qt.MouseButton.LeftButton)
+    assert "worse than before" in asked[0]
+    assert adapters.installed() == ()
+    qtbot.mouseClick(compare.accept_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(compare.roll_back_button.isEnabled, timeout=PATIENCE)
+    assert compare.status.text() == "Accepted: choose “embedded@one” in the Ask dock."
+    page.show_run(root / "two")
+    qtbot.waitUntil(
+        lambda: page.folder == root / "two" and compare.accept_button.isEnabled(), timeout=PATIENCE
+    )
+    assert not compare.roll_back_button.isEnabled()
+
+
+def compared(root, open_page, qtbot, bridge, **data):
+    """A page with an ended run whose held-out cases are being asked of the made-up engine."""
+    folder = make_run(root / "run", steps(1, 3), reason="done")
+    lesion_data(folder, (("a", "train"), ("c", "test")), **data)
+    make_adapter(folder)
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((4, 4)), name="my own")
+    page = open_page(viewer, bridge)
+    page.view.tabs.setCurrentWidget(page.view.compare)
+    qtbot.waitUntil(page.view.compare.show_button.isEnabled, timeout=PATIENCE)
+    qtbot.mouseClick(page.view.compare.show_button, Qt.MouseButton.LeftButton)
+    return page, viewer
+
+
+def drawn(viewer, name):
+    return int(np.asarray(viewer.layers[f"held-out case: {name}"].data).sum())
+
+
+def test_cases_are_shown_as_linked_layers_and_leave_with_the_page(root, open_page, qtbot, bridge):
+    page, viewer = compared(root, open_page, qtbot, bridge)
+    qtbot.waitUntil(lambda: len(page.comparing._answers) == 8 and not page.comparing.busy, timeout=PATIENCE)
+    case = page.comparing._cases[0]
+    assert drawn(viewer, "corrected") == case.record.mask.sum()
+    assert drawn(viewer, "before") == drawn(viewer, "after") > 0
+    words = page.view.compare.words.text()
+    assert "Asked: Where is the white matter lesion?" in words
+    assert "Before: Dice" in words
+    assert "After: Dice" in words
+    viewer.layers["held-out case"].translate = (5.0, 6.0, 7.0)
+    assert viewer.layers["held-out case: after"].translate.tolist() == [5.0, 6.0, 7.0]
+    viewer.layers.remove("held-out case")
+    qtbot.mouseClick(page.view.compare.next_button, Qt.MouseButton.LeftButton)
+    assert len(viewer.layers) == 5
+    page.take_apart()
+    assert [layer.name for layer in viewer.layers] == ["my own"]
+
+
+def test_asking_is_cancelled_at_once_and_goes_on_later(root, open_page, qtbot, bridge):
+    page, viewer = compared(root, open_page, qtbot, bridge, question="a slow question")
+    compare = page.view.compare
+    qtbot.waitUntil(lambda: page.comparing._request is not None, timeout=PATIENCE)
+    assert "Case 1 of 4" in compare.title.text()
+    assert "Before: not asked yet" in compare.words.text()
+    qtbot.mouseClick(compare.cancel_button, Qt.MouseButton.LeftButton)
+    assert not page.comparing.busy
+    assert compare.progress.isHidden()
+    assert drawn(viewer, "before") == 0
+    qtbot.mouseClick(compare.show_button, Qt.MouseButton.LeftButton)
+    assert page.comparing._request is not None
+    qtbot.mouseClick(compare.close_button, Qt.MouseButton.LeftButton)
+    assert [layer.name for layer in viewer.layers] == ["my own"]
+
+
+def test_a_fault_of_the_engine_is_told_once_and_the_case_stays(root, open_page, qtbot, bridge, notices):
+    page, viewer = compared(root, open_page, qtbot, bridge, question="what do the weights say")
+    qtbot.waitUntil(lambda: bool(notices), timeout=PATIENCE)
+    qtbot.wait(200)
+    assert notices == [("error", "the weights are damaged; pull them again")]
+    assert not page.comparing.busy
+    assert drawn(viewer, "corrected") > 0
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from napari_medreason.io.records import write_records
 from napari_medreason_sample_data import brain_file, truth
 
 SLICES = range(4, 12, 2)
+QUESTION = "Where is the white matter lesion?"
 LOWEST = 66
 """Slice of the sample study that the small studies begin with."""
 WHITE_MATTER = (8, 9)
@@ -60,14 +61,14 @@ def make_run(folder, events=(), *, name="first", working=False, reason="", confi
     return folder
 
 
-def lesion_data(folder, patients=(("a", "train"), ("b", "train"), ("v", "validation"), ("c", "test"))):
+def lesion_data(folder, patients=(("a", "train"), ("v", "validation"), ("c", "test")), question=QUESTION):
     """Heads from the sample study with a bright lesion in the white matter, and records.jsonl of it."""
     brain, labels = (middle_slices(io.read(file)) for file in (brain_file(), truth("mr")))
     records = []
     for seed, (patient, split) in enumerate(patients):
         volume, lesion = with_lesion(brain, labels, np.random.default_rng(seed))
         io.write(folder / f"{patient}.nii", volume)
-        records += [lesion_record(volume, lesion, index, patient, split) for index in SLICES]
+        records += [lesion_record(volume, lesion, index, patient, split, question) for index in SLICES]
     write_records(folder / "records.jsonl", records)
     return records
 
@@ -92,7 +93,7 @@ def with_lesion(brain, labels, rng):
     return replace(brain, voxels=voxels.astype(np.float32), modality="MR"), ball
 
 
-def lesion_record(volume, lesion, index, patient, split):
+def lesion_record(volume, lesion, index, patient, split, question=QUESTION):
     grid = plane_grid(volume, "axial", index)
     plane = np.asarray(grid.take(lesion))
     position = locate(plane)
@@ -115,7 +116,7 @@ def lesion_record(volume, lesion, index, patient, split):
             healthy=None,
             approach="unstated",
             length="",
-            question="Where is the white matter lesion?",
+            question=question,
             reasoning="",
             answer="There.",
             short_description="",
@@ -127,6 +128,17 @@ def lesion_record(volume, lesion, index, patient, split):
             patient_position=None,
         )
     )
+
+
+def make_adapter(run, **changes):
+    """What looks like an adapter that a run has made; nothing can be loaded from it."""
+    folder = run / "adapter"
+    folder.mkdir(parents=True)
+    (folder / "brain_mr.json").write_text("{}", "utf-8")
+    (folder / "brain_mr.safetensors").write_bytes(run.name.encode())
+    figures = {"before": 0.4, "after": 0.6, "interval": [0.1, 0.3], "better": 7, "regions": 8, "patients": 4}
+    card = {"name": run.name, "kind": "embedded-expert", "base": "embedded"}
+    (folder / "adapter.json").write_text(json.dumps(card | {"before_after": {"named": figures | changes}}))
 
 
 def quick_command():
