@@ -149,7 +149,7 @@ def slug(name: str) -> str:
 
 
 def _weights_of(folder_name: str) -> str:
-    """Id of the weights for which the user named a folder of this name, "" for none; hashes decide at last."""
+    """Id of the weights for which the user named a folder of this name, "" for none; hashes decide later."""
     try:
         folders = read_settings().folders
     except ModelUnavailableError:  # settings that can't be read: asking tells what is wrong with them
