@@ -137,7 +137,7 @@ def test_records_named_twice_are_refused(tmp_path, heads):
 
 def test_predictions_for_other_records_are_refused(tmp_path, heads):
     write_predictions(tmp_path / "theirs.jsonl", [exact(replace(heads[-1], id="other"))])
-    with pytest.raises(RunError, match=r"theirs.jsonl has no answer to any"):
+    with pytest.raises(RunError, match=r"theirs.jsonl of theirs has no answer to any"):
         run(tmp_path, HEAD + THEIRS)
 
 
@@ -180,6 +180,34 @@ def test_a_model_can_be_added_to_an_evaluation(tmp_path, heads):
     run(tmp_path, HEAD + OURS + '[[models]]\nid = "embedded-pair"\n', resume=True)
     assert (out / "answers" / "embedded.jsonl").read_bytes() == before
     assert list(summary_of(out)["figures"]) == ["embedded", "embedded-pair"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the size of files can't be limited here")
+def test_a_full_disk_is_told_and_what_was_answered_is_kept(tmp_path, heads):
+    """No file may grow over some bytes more than three answers take."""
+    import resource
+
+    out = run(tmp_path, HEAD + OURS)
+    file = out / "answers" / "embedded.jsonl"
+    whole = file.read_bytes()
+    three = b"".join(whole.splitlines(keepends=True)[:3])
+    file.write_bytes(three)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(three) + 40, limits[1]))
+    try:
+        with pytest.raises(MedReasonError, match="File too large"):
+            run(tmp_path, HEAD + OURS, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_bytes().startswith(three)
+    run(tmp_path, HEAD + OURS, resume=True)
+    assert file.read_bytes().count(b"\n") == whole.count(b"\n")
+
+
+def test_a_folder_for_results_that_can_not_be_made_is_named(tmp_path, heads):
+    (tmp_path / "taken").write_text("a file", encoding="utf-8")
+    with pytest.raises(RunError, match="the folder taken for results can't be made"):
+        run(tmp_path, HEAD + OURS, out=tmp_path / "taken")
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT] if os.name == "posix" else [signal.SIGTERM])

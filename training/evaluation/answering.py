@@ -40,7 +40,7 @@ class AnswerFile:
         self.folder = out / ANSWERS
         self.file = self.folder / f"{contestant.choice.slug}.jsonl"
         self.title = contestant.title
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         if self.file.exists() and not resume:
             raise RunError(
                 f"{out.name} holds answers of {self.title}; add --resume to go on with them, or name a new "
@@ -54,8 +54,14 @@ class AnswerFile:
         if grounding is not None and grounding.workings.probability is not None:
             prediction = self._with_probability(prediction, grounding)
         self._refuse_other_weights(prediction)
-        with self.file.open("a", encoding="utf-8", newline="\n") as handle:
-            handle.write(prediction_line(prediction) + "\n")
+        try:
+            with self.file.open("a", encoding="utf-8", newline="\n") as handle:
+                handle.write(prediction_line(prediction) + "\n")
+        except OSError as error:
+            raise RunError(
+                f"answers can't be written ({error.strerror or error}); free some space, then go on with "
+                "--resume: the answers before are kept"
+            ) from error
         self.done[prediction.record] = prediction
 
     def _refuse_others(self, about: dict[str, Any], out: Path) -> None:
@@ -98,11 +104,22 @@ class AnswerFile:
         return replace(prediction, probability=name)
 
 
-class Progress:
-    """Lines on standard error: how many answers there are, and how long the others will take."""
+def make_folder(folder: Path) -> None:
+    """Make a folder for results; RunError when that can't be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"the folder {folder.name} for results can't be made ({error.strerror or error}); name another "
+            "one with --out"
+        ) from error
 
-    def __init__(self, title: str, total: int, done: int) -> None:
-        self._title, self._total, self._done = title, total, done
+
+class Progress:
+    """Lines on standard error: how many are done, and how long the others will take."""
+
+    def __init__(self, title: str, total: int, done: int, *, what: str = "answers") -> None:
+        self._title, self._total, self._done, self._what = title, total, done, what
         self._new, self._started, self._told = 0, time.monotonic(), time.monotonic()
 
     def step(self) -> None:
@@ -113,7 +130,7 @@ class Progress:
             self._told = now
             each = (now - self._started) / self._new
             left = _clock(each * (self._total - self._done))
-            tell(f"{self._title}: {self._done}/{self._total} answers, {each:.2f} s each, {left} left")
+            tell(f"{self._title}: {self._done}/{self._total} {self._what}, {each:.2f} s each, {left} left")
 
 
 def tell(words: str) -> None:

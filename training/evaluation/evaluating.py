@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from napari_medreason.core.evaluation_config import (
@@ -15,15 +15,15 @@ from napari_medreason.core.evaluation_config import (
 from napari_medreason.errors import RunError
 from napari_medreason.io import replace_file
 
-from .answering import AnswerFile, ask_all, tell
+from .answering import AnswerFile, Progress, ask_all, make_folder, tell
 from .asked import AskedRecords, asked_records, check_images
 from .contestants import Contestant, contestants, refuse_missing
 from .figures import Figure
-from .predictions import Answer, Prediction, answer_of, read_predictions
+from .given import GivenAnswers, given_answers
 from .report import write_report
 from .scores import RecordScore, record_score
 from .sheets import chosen, write_sheet
-from .tables import DICE, Resampling, with_interval
+from .tables import DICE, Resampling, Scores, with_interval
 from .words import meteor_variant
 
 
@@ -37,7 +37,7 @@ def evaluate(config_file: Path, out: Path | None = None, *, resume: bool = False
     out = out or base / config.out
     asked = asked_records(config, base)
     entrants = _looked_up(config, base, asked)
-    _make(out)
+    make_folder(out)
     files = {one.title: AnswerFile(out, one, resume=resume) for one in entrants if not one.choice.predictions}
     with replace_file(out / COPY) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -52,6 +52,8 @@ def _looked_up(config: EvaluationConfig, base: Path, asked: AskedRecords) -> tup
     """Everything that can be found wrong before the first model is loaded."""
     for choice in config.models:
         refuse_missing(choice, base)
+        if choice.predictions:
+            given_answers(choice.title, asked, base / choice.predictions)
     if config.pictures or any(not choice.predictions for choice in config.models):
         check_images(asked.records, config, base)
     return contestants(config, base, asked)
@@ -60,19 +62,17 @@ def _looked_up(config: EvaluationConfig, base: Path, asked: AskedRecords) -> tup
 def _report(
     out: Path, config: EvaluationConfig, base: Path, asked: AskedRecords, entrants: tuple[Contestant, ...]
 ) -> None:
-    tell("scoring")
-    answers, notes = {}, []
-    for one in entrants:
-        found, note = _answers(one, asked, _file(one, out, base))
-        answers[one.title] = found
-        notes += [note] if note else []
-    scores = {title: _scored(title, asked, found) for title, found in answers.items()}
-    if any("meteor" in one.values for own in scores.values() for one in own):
-        notes.append(f"METEOR: {meteor_variant()}; figures of another METEOR can't be compared with it")
-    write_report(out, scores, entrants, asked, config=config, notes=notes)
+    given = {one.title: given_answers(one.title, asked, _file(one, out, base)) for one in entrants}
+    scores = {title: _scored(title, asked, own) for title, own in given.items()}
+    tell("tables and pictures")
+    write_report(out, scores, entrants, asked, config=config, notes=_notes(given, scores))
     if config.pictures:
+        records = {record.id: record for record in asked.records}
         for one in entrants:
-            _sheet(out, one, scores[one.title], answers[one.title], asked, config=config, base=base)
+            shown = chosen(scores[one.title], config.pictures)
+            answers = {score.record: given[one.title].answer(records[score.record]) for score in shown}
+            file = out / f"pictures-{one.choice.slug}.png"
+            write_sheet(file, shown, answers, records, config=config, base=base)
     _tell_result(scores, config, out)
 
 
@@ -82,43 +82,28 @@ def _file(one: Contestant, out: Path, base: Path) -> Path:
     return out / ANSWERS / f"{one.choice.slug}.jsonl"
 
 
-def _answers(one: Contestant, asked: AskedRecords, file: Path) -> tuple[dict[str, Answer], str]:
-    """The answers to all records; one that is missing in a file of predictions counts as refused."""
-    known = {prediction.record: prediction for prediction in read_predictions(file)}
-    missing = [record.id for record in asked.records if record.id not in known]
-    if len(missing) == len(asked.records):
-        raise RunError(
-            f"{file.name} has no answer to any of the records asked; its lines name records by their `id`"
-        )
-    answers = {}
+def _notes(given: Mapping[str, GivenAnswers], scores: Scores) -> list[str]:
+    """What else belongs in the heading."""
+    notes = [
+        f"{title} has no answer to {own.missing} records, which count as refused"
+        for title, own in given.items()
+        if own.missing
+    ]
+    if any("meteor" in one.values for own in scores.values() for one in own):
+        notes.append(f"METEOR: {meteor_variant()}; figures of another METEOR can't be compared with it")
+    return notes
+
+
+def _scored(title: str, asked: AskedRecords, given: GivenAnswers) -> list[RecordScore]:
+    progress = Progress(title, len(asked.records), 0, what="scored")
+    scores = []
     for record in asked.records:
-        given = known.get(record.id) or Prediction(record.id, status="refused", reason="no answer given")
-        answers[record.id] = answer_of(given, record, file.parent)
-    note = f"{one.title} has no answer to {len(missing)} records, which count as refused" if missing else ""
-    return answers, note
+        scores.append(record_score(title, record, given.answer(record), words=given.words))
+        progress.step()
+    return scores
 
 
-def _scored(title: str, asked: AskedRecords, answers: dict[str, Answer]) -> list[RecordScore]:
-    words = any(answer.words for answer in answers.values())
-    return [record_score(title, record, answers[record.id], words=words) for record in asked.records]
-
-
-def _sheet(
-    out: Path,
-    one: Contestant,
-    scores: list[RecordScore],
-    answers: dict[str, Answer],
-    asked: AskedRecords,
-    *,
-    config: EvaluationConfig,
-    base: Path,
-) -> None:
-    file = out / f"pictures-{one.choice.slug}.png"
-    records = {record.id: record for record in asked.records}
-    write_sheet(file, chosen(scores, config.pictures), answers, records, config=config, base=base)
-
-
-def _tell_result(scores: dict[str, list[RecordScore]], config: EvaluationConfig, out: Path) -> None:
+def _tell_result(scores: Scores, config: EvaluationConfig, out: Path) -> None:
     draws = Resampling(config.seed, config.resamples)
     for title, own in scores.items():
         found: Figure | None = draws.figure(own, DICE)
@@ -128,12 +113,3 @@ def _tell_result(scores: dict[str, list[RecordScore]], config: EvaluationConfig,
 
 def _refused(own: Iterable[RecordScore]) -> int:
     return sum(score.status == "refused" for score in own)
-
-
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"the folder for results, {out.name}, can't be made ({error.strerror or error}); name another one"
-        ) from error

@@ -1,0 +1,45 @@
+"""All answers of one model or program to the records asked, read one by one when they are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_medreason.core.record import Record
+from napari_medreason.errors import RunError
+
+from .asked import AskedRecords
+from .predictions import Answer, Prediction, answer_of, read_predictions
+
+
+@dataclass(frozen=True, eq=False)
+class GivenAnswers:
+    """predictions: by record. folder: that of their file. missing: records asked that have none."""
+
+    predictions: Mapping[str, Prediction]
+    folder: Path
+    missing: int
+
+    @property
+    def words(self) -> bool:
+        """Whether any answer has words."""
+        return any(one.text or one.reasoning or one.written for one in self.predictions.values())
+
+    def answer(self, record: Record) -> Answer:
+        """The answer to a record, with its pictures read; a missing one is a refusal."""
+        given = self.predictions.get(record.id)
+        refused = Prediction(record.id, status="refused", reason="no answer given")
+        return answer_of(given or refused, record, self.folder)
+
+
+def given_answers(title: str, asked: AskedRecords, file: Path) -> GivenAnswers:
+    """The answers in a file; RunError when none is to a record asked, DataSetError for a faulty line."""
+    wanted = {record.id for record in asked.records}
+    known = {one.record: one for one in read_predictions(file) if one.record in wanted}
+    if not known:
+        raise RunError(
+            f"{file.name} of {title} has no answer to any of the records asked; its lines name records by "
+            "their `id`"
+        )
+    return GivenAnswers(known, file.parent, len(wanted) - len(known))
