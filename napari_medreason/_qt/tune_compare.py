@@ -1,4 +1,4 @@
-"""Before and after: base and tuned model are asked about held-out cases, then the user accepts or not."""
+"""Base and tuned model are asked about held-out cases, one after the other, and shown as layers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from napari.viewer import Viewer
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject
 
 from napari_medreason._qt import engine_bridge
 from napari_medreason._qt.answer_words import stage_words
 from napari_medreason._qt.background import Background
-from napari_medreason._qt.tune_compare_cases import HeldOut, HeldOutCase, read_held_out
+from napari_medreason._qt.tune_compare_cases import HeldOut, HeldOutCase, Order, read_held_out
 from napari_medreason._qt.tune_compare_layers import CaseLayers
 from napari_medreason._qt.tune_compare_view import CompareView
-from napari_medreason._qt.tune_compare_words import answer_words, case_title, is_worse
+from napari_medreason._qt.tune_compare_words import answer_words, case_title
 from napari_medreason._qt.tune_runs_reading import RunReport
 from napari_medreason.core.grounding import Grounding
 from napari_medreason.core.question import Question
@@ -28,23 +28,17 @@ Report = Callable[[Exception], None]
 
 
 class Comparing(QObject):
-    """What happens on the page; one run at a time.
+    """Cases of one run at a time, asked of its base and of what it has made.
 
     engine: a bridge of one's own, for tests; otherwise the shared one is taken when it is first needed.
-    accepted(model_id): an adapter was accepted. changed(): the store of adapters has changed. It has no Qt
-    parent: an adapter that is being kept is kept after the page was closed, too.
     """
 
-    accepted = Signal(str)
-    changed = Signal()
-
     def __init__(self, view: CompareView, viewer: Viewer, *, report: Report, engine: Any = None) -> None:
-        super().__init__()
+        super().__init__(view)
         self._view, self._report = view, report
         self._engine, self._shares_engine = engine, False
         self._layers = CaseLayers(viewer)
         self._reading = Background(self)
-        self._storing = Background()
         self._run: RunReport | None = None
         self._held_out: HeldOut | None = None
         self._answers: dict[tuple[int, int], Grounding] = {}
@@ -52,11 +46,10 @@ class Comparing(QObject):
         self._shown = self._side = 0
         """The case on screen; which of the two models was asked last: 0 the base, 1 the tuned one."""
         view.show_wanted.connect(self.show_cases)
+        view.order_chosen.connect(self._reorder)
         view.step_wanted.connect(self.step)
         view.cancelled.connect(self.cancel)
         view.close_wanted.connect(self.close_cases)
-        view.accept_wanted.connect(self.accept)
-        view.roll_back_wanted.connect(self.roll_back)
         self._reading.progressed.connect(view.show_busy)
 
     def set_run(self, report: RunReport | None) -> None:
@@ -64,9 +57,6 @@ class Comparing(QObject):
         former, self._run = self._run, report
         if _judged(former) != _judged(report):
             self.close_cases()
-        whole = report is not None and not report.run.running
-        card = report.card if report is not None and whole else None
-        self._view.show_card(card, report.accepted.model_id if report and report.accepted else "")
         if self.busy:
             self._view.show_button.setEnabled(False)
 
@@ -90,8 +80,16 @@ class Comparing(QObject):
         self._view.show_busy(0, 0)
         self._view.show_stage("Reading the held-out cases")
         self._reading.start(
-            partial(_read, self._run.run.folder, self._adapter), then=self._begin, failed=self._failed
+            partial(_read, self._run.run.folder, self._adapter, self._view.order.currentData()),
+            then=self._begin,
+            failed=self._failed,
         )
+
+    def _reorder(self) -> None:
+        """Another order may bring other cases, where there are many."""
+        if self._held_out is not None or self.busy:
+            self.close_cases()
+            self.show_cases()
 
     def _begin(self, found: tuple[HeldOut, tuple[str, str]]) -> None:
         self._held_out, self._models = found
@@ -205,33 +203,6 @@ class Comparing(QObject):
         self._held_out, self._answers, self._shown = None, {}, 0
         self._view.show_no_case()
 
-    def accept(self) -> None:
-        """Keep the adapter, so that the Ask dock offers it."""
-        if self._run is None or self._adapter is None or self._run.card is None:
-            return
-        if is_worse(self._run.card.get("before_after", {})) and not self._view.confirm(
-            "The figures on held-out cases are worse than before. Accept it all the same?"
-        ):
-            return
-        adapter = self._adapter
-        self._storing.start(
-            lambda **_: adapter_store.accept(adapter), then=self._accepted, failed=self._report
-        )
-
-    def _accepted(self, adapter: adapter_store.Adapter) -> None:
-        self.changed.emit()
-        self.accepted.emit(adapter.model_id)
-
-    def roll_back(self) -> None:
-        """Take the accepted adapter out of the store again; the run keeps its own."""
-        if self._run is not None and self._run.accepted is not None:
-            adapter_id = self._run.accepted.id
-            self._storing.start(
-                lambda **_: adapter_store.remove(adapter_id),
-                then=lambda _: self.changed.emit(),
-                failed=self._report,
-            )
-
     def close(self) -> None:
         """Cancel what is under way, take the cases out of the viewer, give the engine back."""
         self.close_cases()
@@ -244,10 +215,10 @@ def _judged(report: RunReport | None) -> object:
     return None if report is None or report.run.running else (report.run.folder, report.card)
 
 
-def _read(folder: Path, adapter: Path, **callbacks: Any) -> tuple[HeldOut, tuple[str, str]]:
+def _read(folder: Path, adapter: Path, order: Order, **callbacks: Any) -> tuple[HeldOut, tuple[str, str]]:
     """The cases of a run, and the ids of base and tuned model."""
     base = adapter_store.from_folder(adapter).base_model
-    return read_held_out(folder, **callbacks), (base, f"{base}{adapter_store.AT}{adapter.absolute()}")
+    return read_held_out(folder, order, **callbacks), (base, f"{base}{adapter_store.AT}{adapter.absolute()}")
 
 
 def _ignore(_piece: str) -> None:

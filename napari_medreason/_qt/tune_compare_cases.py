@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,9 @@ from napari_medreason.io.records import read_records
 
 MOST_CASES = 40
 """Cases that are shown; more than a person looks through. The figures of the card are of all."""
+Order = Literal["patients", "worse", "better"]
+"""Which cases come first: patient after patient, or those that changed most for the worse or the better."""
+COMPARISON = "comparison.json"
 Progress = Callable[[int, int], None]
 Cancelled = Callable[[], bool]
 
@@ -48,22 +53,24 @@ class HeldOut:
     total: int
 
 
-def read_held_out(folder: Path, *, progress: Progress, cancelled: Cancelled) -> HeldOut:
+def read_held_out(
+    folder: Path, order: Order = "patients", *, progress: Progress, cancelled: Cancelled
+) -> HeldOut:
     """Read the cases of a run's records; long, so call it off the GUI thread.
 
     RunError when there is no held-out record, or an image is missing or has changed.
     """
     config, base = read_run_config(folder / CONFIG), paths_from(folder, folder / CONFIG)
     split, records = _held_out_records(config, base)
-    chosen = spread(records, MOST_CASES)
+    chosen = spread(records, MOST_CASES) if order == "patients" else most_changed(records, folder, order)
     cases: list[HeldOutCase] = []
     for case in _cases(chosen, base / config.images):
         cases.append(case)
         progress(len(cases), len(chosen))
         if cancelled():
             raise CancelledError("reading the held-out cases was cancelled")
-    order = {record.id: number for number, record in enumerate(chosen)}
-    return HeldOut(split, tuple(sorted(cases, key=lambda case: order[case.record.id])), len(records))
+    places = {record.id: place for place, record in enumerate(chosen)}
+    return HeldOut(split, tuple(sorted(cases, key=lambda case: places[case.record.id])), len(records))
 
 
 def _held_out_records(config: RunConfig, base: Path) -> tuple[Split, list[Record]]:
@@ -90,6 +97,25 @@ def spread(records: Iterable[Record], most: int) -> list[Record]:
     turns = chain.from_iterable(zip_longest(*patients.values()))
     chosen = [record for record in turns if record is not None][:most]
     return sorted(chosen, key=lambda r: (r.patient, r.image.path, r.image.axis, r.image.index))
+
+
+def most_changed(records: Iterable[Record], folder: Path, order: Order) -> list[Record]:
+    """The records that the run's own comparison found changed most, the most first; the rest unchanged."""
+    gains = _gains(folder)
+    sign = 1 if order == "worse" else -1
+    return sorted(records, key=lambda record: sign * gains.get(record.id, 0.0))[:MOST_CASES]
+
+
+def _gains(folder: Path) -> dict[str, float]:
+    """Mean gain of each record over the ways it was asked; empty for a run that compared nothing."""
+    sums: dict[str, list[float]] = defaultdict(list)
+    try:
+        pairs = json.loads((folder / COMPARISON).read_text(encoding="utf-8"))["pairs"]
+        for pair in pairs:
+            sums[str(pair["record"])].append(float(pair["after"]) - float(pair["before"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {record: sum(values) / len(values) for record, values in sums.items()}
 
 
 def _cases(records: Iterable[Record], images: Path) -> Iterator[HeldOutCase]:

@@ -8,6 +8,7 @@ from typing import Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QComboBox,
     QHeaderView,
     QMessageBox,
     QProgressBar,
@@ -19,10 +20,12 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medreason._qt.parts import side_by_side, text_label
+from napari_medreason._qt.tune_compare_cases import Order
 from napari_medreason._qt.tune_compare_layers import AFTER, BEFORE, COLOURS, CORRECTED
 from napari_medreason._qt.tune_compare_words import HEADS, figure_rows, figure_tips, verdict
 
 NOTHING_YET = "What the run has made is compared with its base when it ends."
+ORDERS: dict[str, Order] = {"By patient": "patients", "Worst change": "worse", "Best change": "better"}
 COLOUR_WORDS = "Green: the correction. Orange line: before. Blue line: after."
 
 
@@ -30,6 +33,7 @@ class CompareView(QWidget):
     """Emits what the user wants; shows what it is told."""
 
     show_wanted = Signal()
+    order_chosen = Signal()
     step_wanted = Signal(int)
     cancelled = Signal()
     close_wanted = Signal()
@@ -73,6 +77,11 @@ class CompareView(QWidget):
         self.show_button.setToolTip(
             "Ask base and tuned model about held-out cases, and show both in the viewer"
         )
+        self.order = QComboBox(self)
+        for words, order in ORDERS.items():
+            self.order.addItem(words, order)
+        self.order.setToolTip("Which held-out cases come first")
+        self.order.activated.connect(lambda _row: self.order_chosen.emit())
         self.cancel_button = QPushButton("Cancel", self)
         self.former_button, self.next_button = QPushButton("◀ Former", self), QPushButton("Next ▶", self)
         self.close_button = QPushButton("Close cases", self)
@@ -97,10 +106,10 @@ class CompareView(QWidget):
         layout.setSpacing(5)
         layout.addWidget(self.verdict)
         layout.addWidget(self.figures, 1)
-        layout.addLayout(side_by_side((self.show_button, 1), (self.close_button, 0)))
+        layout.addLayout(side_by_side((self.show_button, 1), (self.order, 0)))
         layout.addLayout(side_by_side((self.progress, 1), (self.cancel_button, 0)))
         layout.addWidget(self.stage)
-        layout.addLayout(side_by_side((self.former_button, 1), (self.next_button, 1)))
+        layout.addLayout(side_by_side((self.former_button, 1), (self.next_button, 1), (self.close_button, 1)))
         layout.addWidget(self.title)
         layout.addWidget(self.words)
         layout.addWidget(self.colours)

@@ -20,6 +20,7 @@ from napari_medreason import jobs
 from napari_medreason._qt import notify
 from napari_medreason._qt.background import Background
 from napari_medreason._qt.tune_compare import Comparing
+from napari_medreason._qt.tune_compare_judging import Judging
 from napari_medreason._qt.tune_runs_acting import RunActions
 from napari_medreason._qt.tune_runs_reading import (
     FollowedRun,
@@ -66,6 +67,7 @@ class RunsPage(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
         self.comparing = Comparing(self.view.compare, viewer, report=notify.report, engine=engine)
+        self._judging = Judging(self.view.compare, notify.report)
         self._connect()
         self._timer = QTimer(self)
         self._timer.setInterval(REFRESH_MILLISECONDS)
@@ -83,8 +85,8 @@ class RunsPage(QWidget):
         view.other_wanted.connect(self.show_run)
         self._actions.acted.connect(self.refresh)
         view.samples.wanted.connect(self._look_at_samples)
-        self.comparing.accepted.connect(self.accepted)
-        self.comparing.changed.connect(self.refresh)
+        self._judging.accepted.connect(self.accepted)
+        self._judging.changed.connect(self.refresh)
         self._viewer.events.theme.connect(self._take_theme)
         self._take_theme()
 
@@ -180,6 +182,7 @@ class RunsPage(QWidget):
 
     def _show_report(self, report: RunReport | None) -> None:
         self.view.show_report(report)
+        self._judging.set_run(report)
         self.comparing.set_run(report)
 
     def _lost(self, error: Exception) -> None:

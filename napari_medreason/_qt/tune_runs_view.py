@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 from napari_medreason._qt.parts import side_by_side, text_label
 from napari_medreason._qt.tune_compare_view import CompareView
 from napari_medreason._qt.tune_curves import CurvesView
-from napari_medreason._qt.tune_log import LogView
+from napari_medreason._qt.tune_log import LogView, plain_lines
 from napari_medreason._qt.tune_runs_reading import ListedRun, RunReport
 from napari_medreason._qt.tune_runs_table import RunsTable
 from napari_medreason._qt.tune_runs_words import can_resume, duration_words, end_words, left_words
@@ -31,6 +31,7 @@ from napari_medreason._qt.tune_samples import SamplesView
 
 NO_RUNS = "No run yet. Start one on the page “New run”, or open the folder of a run that lies elsewhere."
 CHOOSE = "Choose a run to see how it does."
+_LONGEST_LINE = 200
 
 
 class RunsView(QWidget):
@@ -173,7 +174,8 @@ def status_words(report: RunReport) -> str:
     """One line: name, step of how many, time, time left, or why it ended."""
     run = report.run.summary
     if not report.run.running:
-        return f"{run.name}: {end_words(run, report.end)}"
+        told = report.end if run.state == "ended" else last_line(report.log)
+        return f"{run.name}: {end_words(run, told)}"
     if report.run.stopping:
         return f"{run.name}: ends after the step in hand, then writes what it made."
     if not run.step:
@@ -181,6 +183,12 @@ def status_words(report: RunReport) -> str:
     of = f" of {report.total_steps}" if report.total_steps else ""
     parts = [f"step {run.step}{of}", duration_words(run.seconds), left_words(report.seconds_left)]
     return f"{run.name}: {', '.join(part for part in parts if part)}"
+
+
+def last_line(log: str) -> str:
+    """The last line of a log that is not empty, shortened."""
+    lines = plain_lines(log).splitlines()
+    return lines[-1].strip()[:_LONGEST_LINE] if lines else ""
 
 
 def notes(report: RunReport) -> list[str]:

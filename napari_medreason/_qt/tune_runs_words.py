@@ -37,19 +37,24 @@ def state_words(run: RunSummary, *, stopping: bool) -> str:
 
 
 def end_words(run: RunSummary, told: str) -> str:
-    """Why a run ended and what can be done; "" while it works. told: what the run itself said."""
+    """Why a run ended and what can be done; "" while it works.
+
+    told: what the run itself said; of one that broke off, the last line of its log.
+    """
     if run.state == "running":
         return ""
     if run.state == "broken off":
-        return _broken_off(run)
+        return _broken_off(run, told)
     words = _ENDS.get(run.reason, f"It ended: {run.reason}.")
     if run.reason == "failed":
         return f"{words} {_sentence(told)}".strip()
     return f"{words} {_sentence(told)}".strip() if told and told != run.reason else words
 
 
-def _broken_off(run: RunSummary) -> str:
-    what = "Its process ended without a word, as after a power cut, a hard stop, or when memory ran out."
+def _broken_off(run: RunSummary, last_line: str) -> str:
+    what = "Its process ended before its time, as after a power cut, a hard stop, or when memory ran out."
+    if last_line:
+        what += f" The last line of its log: “{last_line}”."
     if run.resumable:
         return f"{what} Resume goes on from its last checkpoint; if it breaks off again, use a smaller batch."
     return f"{what} It left no checkpoint, so it begins anew; if it breaks off again, use a smaller batch."

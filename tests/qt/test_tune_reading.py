@@ -17,6 +17,7 @@ from napari_medreason._qt.tune_log import plain_lines
 from napari_medreason._qt.tune_runs_files import delete_run
 from napari_medreason._qt.tune_runs_history import MOST_POINTS, RunHistory, seconds_left, thinned
 from napari_medreason._qt.tune_runs_reading import FollowedRun, read_list, read_samples
+from napari_medreason._qt.tune_runs_view import status_words
 from napari_medreason._qt.tune_runs_words import can_resume, end_words, left_words
 from napari_medreason._qt.tune_samples import sample_words
 from napari_medreason.core.plane import AXES, cut, slice_count
@@ -250,6 +251,33 @@ def test_held_out_cases_are_of_test_patients_and_each_gets_its_turn(root):
     assert [record.patient for record in spread(test, 4)] == ["c", "c", "d", "d"]
     with pytest.raises(CancelledError):
         read_held_out(folder, progress=lambda *_: None, cancelled=lambda: True)
+
+
+def test_cases_that_changed_most_come_first(root):
+    folder = make_run(root / "run")
+    records = [r for r in lesion_data(folder, (("a", "train"), ("c", "test"))) if r.split == "test"]
+    gains = [0.1, -0.3, 0.2, 0.0]
+    pairs = [
+        {"record": record.id, "before": 0.5, "after": 0.5 + gain}
+        for record, gain in zip(records, gains, strict=True)
+    ]
+    (folder / "comparison.json").write_text(json.dumps({"pairs": pairs}))
+
+    def first(order):
+        held_out = read_held_out(folder, order, progress=lambda *_: None, cancelled=lambda: False)
+        return [records.index(case.record) for case in held_out.cases]
+
+    assert first("worse") == [1, 3, 0, 2]
+    assert first("better") == [2, 0, 3, 1]
+    (folder / "comparison.json").write_text("{")
+    assert len(first("worse")) == 4
+
+
+def test_a_run_that_broke_off_tells_the_last_line_of_its_log(root):
+    folder = make_run(root / "run", steps(1, 3))
+    (folder / "stderr.log").write_text("loading\nModuleNotFoundError: No module named 'trl'\n\n")
+    words = status_words(FollowedRun(folder).read())
+    assert "The last line of its log: “ModuleNotFoundError: No module named 'trl'”." in words
 
 
 def test_without_a_test_patient_validation_is_shown_and_without_both_it_is_told(root):
