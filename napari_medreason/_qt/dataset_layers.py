@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from napari.layers import Image, Labels
+from napari.layers import Image
 from napari.viewer import Viewer
 from numpy.typing import NDArray
 
@@ -40,17 +40,17 @@ class LayerCase:
         return None if self.image is None else label_volume(self.image.data, self.study, None).voxels
 
 
-def taken(viewer: Viewer, only: Labels | None = None) -> list[LayerCase]:
-    """Copies of the Labels layers that hold a label, or of one; DataSetError or LabelMapError if none."""
-    wanted = label_layers(viewer) if only is None else [only]
-    found = [_case(label_source(viewer, layer)) for layer in wanted]
+def taken(viewer: Viewer) -> list[LayerCase]:
+    """Copies of all Labels layers that hold a label; DataSetError or LabelMapError with the reason."""
+    found = [case_of(label_source(viewer, layer)) for layer in label_layers(viewer)]
     cases = [case for case in found if case is not None]
     if not cases:
         raise DataSetError("there is no Labels layer with a label in the viewer; paint one, or add a folder")
     return cases
 
 
-def _case(source: LabelSource) -> LayerCase | None:
+def case_of(source: LabelSource) -> LayerCase | None:
+    """A copy of one Labels layer, None when it holds no label; DataSetError or LabelMapError as above."""
     if source.layer.ndim == 4:
         raise DataSetError(
             f"layer “{source.layer.name}” has frames; layers with two or three axes are accepted, "

@@ -108,11 +108,11 @@ class MedPosWidget(Docked):
 
     def fine_tune(self) -> None:
         """Open the Fine-tune dock and make records of what is labelled here."""
-        layer = self.presenter.layer
-        if layer is not None and getattr(self._viewer, "window", None) is not None:
-            from napari_medreason._qt.tune_dock import open_with_labels  # brings the charts of runs
+        source = self.presenter.label_source
+        if source is not None and getattr(self._viewer, "window", None) is not None:
+            from napari_medreason._qt.tune_dock_open import open_with_labels  # brings the charts of runs
 
-            open_with_labels(self._viewer, layer)
+            open_with_labels(self._viewer, source)
 
     def sizeHint(self) -> QSize:
         return QSize(_WIDTH, super().sizeHint().height())

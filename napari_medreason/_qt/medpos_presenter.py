@@ -23,6 +23,7 @@ from napari_medreason._qt.medpos_study import CHOSEN, NO_STUDY, StudyChoice, stu
 from napari_medreason._qt.medpos_table import LiveTable, Source
 from napari_medreason._qt.medpos_view import MedPosView
 from napari_medreason._qt.medpos_watcher import PaintWatcher
+from napari_medreason._qt.template_facts import LabelSource
 from napari_medreason.core.plane import AXES
 from napari_medreason.core.region_columns import RegionSettings
 from napari_medreason.errors import LabelMapError, MedReasonError, QuestionError
@@ -118,8 +119,7 @@ class MedPosPresenter(QObject):
         layer = self.layer
         if layer is None:
             return
-        row = self._view.study_choice.currentIndex()
-        choice = self._choices[row] if 0 <= row < len(self._choices) else None
+        choice = self._choice
         settings = RegionSettings(axis=self._view.axis, rule=self._view.rule)
         try:
             study = layers.study_of(layer) if choice is None else choice.study
@@ -131,6 +131,12 @@ class MedPosPresenter(QObject):
         self.watcher.watch(layer, axis)
         self._view.status.setText(f"Looking at “{layer.name}” …")
         self.live.load(Source(layer, study, self._frame(layer), settings, image))
+
+    @property
+    def _choice(self) -> StudyChoice | None:
+        """The study that is chosen for the layer."""
+        row = self._view.study_choice.currentIndex()
+        return self._choices[row] if 0 <= row < len(self._choices) else None
 
     def _frame(self, layer: Labels) -> int | None:
         return max(0, round(viewer_dims.point_data(self._viewer, layer)[0])) if layer.ndim == 4 else None
@@ -254,6 +260,15 @@ class MedPosPresenter(QObject):
             self._report(error)
             return
         self._view.status.setText(f"Wrote {path.name}: {_counted(len(table), 'region')}.")
+
+    @property
+    def label_source(self) -> LabelSource | None:
+        """The layer with the study that is chosen for it, None without a layer."""
+        if self.layer is None:
+            return None
+        choice = self._choice
+        study, image = (layers.study_of(self.layer), None) if choice is None else (choice.study, choice.image)
+        return LabelSource(self.layer, study, image, layers.label_names(self.layer))
 
     def shown_names(self) -> dict[int, str]:
         """Names by label in the words of the vocabulary."""

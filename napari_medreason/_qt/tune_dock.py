@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtCore import QSize, QTimer
 from qtpy.QtWidgets import QFileDialog, QMenu, QTabWidget, QVBoxLayout
@@ -13,9 +12,10 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QTabWidget, QVBoxLayout
 from napari_medreason._qt import notify
 from napari_medreason._qt.ask_widget import MODELS_DOCK
 from napari_medreason._qt.background import Background
-from napari_medreason._qt.dataset_layers import taken
+from napari_medreason._qt.dataset_layers import LayerCase, case_of, taken
 from napari_medreason._qt.docked import Docked
 from napari_medreason._qt.settings import PLUGIN
+from napari_medreason._qt.template_facts import LabelSource
 from napari_medreason._qt.tune_check import RunCheck, run_check
 from napari_medreason._qt.tune_check_view import CHECKING
 from napari_medreason._qt.tune_form_files import (
@@ -35,8 +35,6 @@ from napari_medreason._qt.tune_runs import RunsPage
 from napari_medreason.core.run_config import RunConfig
 from napari_medreason.errors import DataSetError, MedReasonError
 
-DOCK = "Fine-tune"
-"""Name under which napari.yaml offers the dock."""
 _SIZE = QSize(420, 760)
 _CHECK_AFTER_MILLISECONDS = 400
 
@@ -120,7 +118,7 @@ class TuneDock(Docked):
             self.view.check.show_nothing("Choose records: corrected masks, one for each slice and structure.")
             return
         form = self.view.form
-        form.look_for_weights()
+        form.base.look_again()
         config = None if form.wrong else form.config()
         self.view.check.show_nothing(CHECKING)
         job = partial(run_check, tuple(records.sets), records.plan, config, self._reader)
@@ -136,7 +134,7 @@ class TuneDock(Docked):
 
     def start(self) -> None:
         """Start the run, then show it among the runs."""
-        self.view.form.look_for_weights()
+        self.view.form.base.look_again()
         try:
             wish = self.wish
             self._keep(wish)
@@ -174,11 +172,11 @@ class TuneDock(Docked):
         self.add_file(file, images)
         self.pages.setCurrentWidget(self.view)
 
-    def take_labels(self, layer: Labels | None = None) -> None:
+    def take_labels(self, source: LabelSource | None = None) -> None:
         """Make records of a Labels layer, or of all that the viewer has; then fill them in."""
         self.pages.setCurrentWidget(self.view)
         try:
-            cases = taken(self._viewer, layer)
+            cases = taken(self._viewer) if source is None else [_only(source)]
         except MedReasonError as error:
             self._fail(error)
             return
@@ -257,22 +255,8 @@ class TuneDock(Docked):
             return
 
 
-def open_dock(viewer: Viewer) -> TuneDock:
-    """The Fine-tune dock of a viewer's window, opened if it is not."""
-    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, DOCK, tabify=True)
-    dock: TuneDock = widget
-    return dock
-
-
-def open_with_records(viewer: Viewer, records_file: Path, images_root: Path) -> TuneDock:
-    """Open the dock with records filled in."""
-    dock = open_dock(viewer)
-    dock.add_records(records_file, images_root)
-    return dock
-
-
-def open_with_labels(viewer: Viewer, layer: Labels) -> TuneDock:
-    """Open the dock and make records of what is labelled in a layer."""
-    dock = open_dock(viewer)
-    dock.take_labels(layer)
-    return dock
+def _only(source: LabelSource) -> LayerCase:
+    case = case_of(source)
+    if case is None:
+        raise DataSetError(f"the layer “{source.layer.name}” holds no label; paint one")
+    return case

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import is_dataclass
-from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
-    QFileDialog,
     QFormLayout,
     QLabel,
     QLineEdit,
@@ -23,7 +21,7 @@ from superqt import QCollapsible
 
 from napari_medreason._qt.parts import side_by_side, text_label
 from napari_medreason._qt.tune_form import PRESET, RECIPES, fields_of, with_preset
-from napari_medreason._qt.tune_form_bases import BaseChoice, base_choices
+from napari_medreason._qt.tune_form_base_box import BaseBox
 from napari_medreason._qt.tune_form_fields import FieldsForm
 from napari_medreason.core.run_config import (
     PRESETS,
@@ -35,8 +33,6 @@ from napari_medreason.core.run_config import (
 )
 
 MINUTES = 15.0
-FOLDER = "a folder of weights"
-"""Data of the entry that lets the user choose a folder."""
 UNNAMED = RunConfig("embedded", ("records.jsonl",), "")
 """A configuration with nothing but defaults."""
 
@@ -49,7 +45,6 @@ class RunForm(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._bases: dict[str, BaseChoice] = {}
         self._make_first()
         self._make_rest()
         self._lay_out()
@@ -60,12 +55,12 @@ class RunForm(QWidget):
         self.name = QLineEdit(self)
         self.name.setPlaceholderText("such as our-lesions")
         self.name.setToolTip("Of the run, and of the tuned model that results")
-        self.recipe, self.base, self.preset = QComboBox(self), QComboBox(self), QComboBox(self)
+        self.recipe, self.base, self.preset = QComboBox(self), BaseBox(self), QComboBox(self)
         for recipe, words in RECIPES.items():
             self.recipe.addItem(words, recipe)
         self.recipe.setToolTip("What is trained, and how")
         self.preset.setToolTip("A set of values for all settings of the recipe; your changes win over it")
-        for choice in (self.recipe, self.base, self.preset):
+        for choice in (self.recipe, self.preset):
             choice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.models_button = QPushButton("Models…", self)
         self.models_button.setToolTip("Download the weights that are missing, or use a folder of yours")
@@ -124,7 +119,8 @@ class RunForm(QWidget):
 
     def _connect(self) -> None:
         self.recipe.activated.connect(lambda _: self.show_recipe())
-        self.base.activated.connect(lambda _: self._on_base())
+        self.base.changed.connect(self._on_base)
+        self.base.activated.connect(lambda _: self._on_change())
         self.models_button.clicked.connect(self.models_wanted)
         self.preset.activated.connect(lambda _: self._on_preset())
         self.name.textEdited.connect(lambda _: self._on_change())
@@ -141,7 +137,7 @@ class RunForm(QWidget):
     @property
     def missing(self) -> tuple[str, ...]:
         """Ids of the weights that the chosen model lacks."""
-        choice = self._bases.get(str(self.base.currentData()))
+        choice = self.base.choice
         return () if choice is None else choice.missing
 
     def show_recipe(self, base: str = "") -> None:
@@ -154,53 +150,16 @@ class RunForm(QWidget):
         for preset in presets:
             self.preset.addItem(preset.replace("-", " "), preset)
         self._form.setRowVisible(self.preset, bool(presets))
-        self._fill_bases(base)
+        self.base.fill(recipe, base)
         if presets:
             self._on_preset()
         self._on_change()
 
-    def _fill_bases(self, base: str) -> None:
-        """Offer what the recipe can start from; `base` too, whatever it is."""
-        choices = base_choices(self.chosen_recipe)
-        self._bases = {one.id: one for one in choices}
-        self.base.clear()
-        for row, one in enumerate(choices):
-            self.base.addItem(one.title, one.id)
-            self.base.setItemData(row, one.tip, Qt.ItemDataRole.ToolTipRole)
-        if self.chosen_recipe != "embedded":
-            self.base.addItem("A folder of weights…", FOLDER)
-        if base and base not in self._bases:
-            self._add_folder(base)
-        self.base.setCurrentIndex(max(0, self.base.findData(base)))
-        self._show_tip()
-
-    def _add_folder(self, base: str) -> None:
-        if self.base.findData(base) < 0:
-            self.base.insertItem(max(0, self.base.count() - 1), f"Folder “{Path(base).name}”", base)
-        self.base.setCurrentIndex(self.base.findData(base))
-
     def _on_base(self) -> None:
-        if self.base.currentData() == FOLDER:
-            folder = QFileDialog.getExistingDirectory(self, "Folder of weights to start from")
-            if folder:
-                self._add_folder(str(Path(folder)))
-            else:
-                self.base.setCurrentIndex(0)
-        self._show_tip()
-        self._on_change()
-
-    def _show_tip(self) -> None:
-        tip = self.base.itemData(self.base.currentIndex(), Qt.ItemDataRole.ToolTipRole)
-        self.base.setToolTip(str(tip or self.base.currentData() or ""))
-        choice = self._bases.get(str(self.base.currentData()))
+        choice = self.base.choice
         self.note.setText("" if choice is None else choice.lack)
         self.note.setVisible(bool(self.note.text()))
         self.models_button.setVisible(bool(self.missing))
-
-    def look_for_weights(self) -> None:
-        """See whether weights that were missing have come."""
-        if self.missing:
-            self._fill_bases(str(self.base.currentData()))
 
     def _on_preset(self) -> None:
         """Show the values of a preset in place of what stood there."""
@@ -228,12 +187,11 @@ class RunForm(QWidget):
         kind = type(getattr(UNNAMED, table_of(recipe)))
         preset = {PRESET: str(self.preset.currentData())} if self.preset.count() else {}
         own: dict[str, Any] = {table_of(recipe): kind(**preset, **self.settings[recipe].values())}
-        base = str(self.base.currentData() or "")
         return RunConfig(
             recipe,
             UNNAMED.records,
             UNNAMED.images,
-            base="" if base == FOLDER else base,
+            base=self.base.base,
             name=self.name.text().strip(),
             budget=Budget(minutes=self.minutes.value(), **self.budget.values()),
             evaluation=EvaluationPlan(**self.evaluation.values()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import localtime, strftime
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
@@ -21,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_medreason._qt.parts import side_by_side
 from napari_medreason._qt.tune_records import RecordSet, SplitPlan, SplitWish
+from napari_medreason._qt.tune_records_build import records_root
 
 WISHES: dict[SplitWish, str] = {
     "missing": "By patient, where records don't say",
@@ -124,7 +126,7 @@ class RecordsPage(QWidget):
     def _fill(self, chosen: int) -> None:
         self.rows.clear()
         for one in self.sets:
-            item = QListWidgetItem(f"{one.file.parent.name}/{one.file.name}")
+            item = QListWidgetItem(_title(one.file))
             item.setToolTip(f"{one.file}\nImages: {one.images}")
             self.rows.addItem(item)
         self.rows.setCurrentRow(chosen)
@@ -165,3 +167,11 @@ class RecordsPage(QWidget):
             del self.sets[row]
             self._fill(min(row, len(self.sets) - 1))
             self.changed.emit()
+
+
+def _title(file: Path) -> str:
+    """What a file is called in the list: its folder and name, or when it was made here."""
+    if file.parent.parent == records_root():
+        made = strftime("%Y-%m-%d %H:%M:%S", localtime(file.stat().st_mtime)) if file.exists() else "lost"
+        return f"Made here, {made}"
+    return f"{file.parent.name}/{file.name}"

@@ -1,6 +1,7 @@
 """What a user of the Fine-tune dock's first page sees: records, check, form, start, and what it remembers."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -9,6 +10,7 @@ import pytest
 from napari_medreason import jobs, layers
 from napari_medreason._qt import tune_dock
 from napari_medreason._qt.tune_dock import TuneDock
+from napari_medreason._qt.tune_dock_open import open_with_records
 from napari_medreason.core.run_config import read_run_config
 from napari_medreason.core.run_folder import CONFIG
 from napari_medreason.io.records import read_records, write_records
@@ -109,8 +111,6 @@ def test_a_patient_in_two_splits_keeps_the_run_from_starting(open_dock, records,
 
 
 def test_a_label_outside_the_vocabulary_is_told_before_the_start(open_dock, records, qtbot):
-    from dataclasses import replace
-
     write_records(records, [replace(r, structure="", label="our thing") for r in read_records(records)])
     dock = open_dock()
     dock.add_file(records)
@@ -175,6 +175,7 @@ def test_start_makes_a_run_that_the_second_page_shows(open_dock, records, qtbot,
     process = jobs.process_of(folder)
     assert process is not None
     psutil.Process(process).kill()
+    qtbot.waitUntil(lambda: jobs.process_of(folder) is None, timeout=PATIENCE)
     config = read_run_config(folder / CONFIG)
     assert (config.name, config.budget.minutes, config.recipe) == ("our lesions", 1.0, "embedded")
     assert str(tmp_path) not in (folder / CONFIG).read_text("utf-8")
@@ -278,7 +279,7 @@ def test_one_click_in_the_medpos_dock_fills_in_its_records(
     medpos.view.tune_button.click()
     qtbot.waitUntil(lambda: "no label of layer" in dock.view.status.text(), timeout=PATIENCE)
     assert len(dock.view.records.sets) == 1
-    opened = tune_dock.open_with_records(viewer, records, records.parent)
+    opened = open_with_records(viewer, records, records.parent)
     assert opened is dock
     assert len(dock.view.records.sets) == 2
     viewer.window.remove_dock_widget(medpos)
@@ -294,6 +295,32 @@ def test_labels_without_an_image_say_what_to_open(open_dock, qtbot, notices):
     dock.take_labels()
     qtbot.waitUntil(lambda: "open the study" in dock.view.status.text(), timeout=PATIENCE)
     assert dock.view.records.sets == []
+
+
+def test_the_study_chosen_in_the_medpos_dock_counts(open_dock, volume_maker, qtbot, notices):
+    from napari.layers import Layer
+
+    from napari_medreason._qt.medpos_dock import MedPosWidget
+
+    dock = open_dock()
+    volume = replace(volume_maker(), affine=np.diag([1.0, 1.0, -1.0, 1.0]))
+    image = dock._viewer.add_layer(Layer.create(*layers.image_layer(volume)))
+    data = np.zeros(image.data.shape, np.uint8)
+    data[8:12, 4:12, 6:16] = 1
+    mask = dock._viewer.add_labels(data, name="no place of its own")  # it fits, but that may be chance
+    mask.units, mask.axis_labels = image.units, image.axis_labels
+    layers.keep_names(mask, {1: "liver"})
+    medpos = MedPosWidget(dock._viewer)
+    qtbot.waitUntil(lambda: medpos.view.tune_button.isEnabled(), timeout=PATIENCE)
+    dock.take_labels(medpos.presenter.label_source)
+    qtbot.waitUntil(lambda: "open the study" in dock.view.status.text(), timeout=PATIENCE)
+    medpos.view.study_choice.setCurrentIndex(0)
+    medpos.view.study_chosen.emit(0)
+    dock.take_labels(medpos.presenter.label_source)
+    qtbot.waitUntil(lambda: len(dock.view.records.sets) == 1, timeout=PATIENCE)
+    made = list(read_records(dock.view.records.sets[0].file))
+    assert {record.image.orientation for record in made} == {("L", "P")}
+    medpos.close_all()
 
 
 def test_accepted_studies_of_a_work_list_become_records(open_dock, volume_maker, qtbot, tmp_path):
