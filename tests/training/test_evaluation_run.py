@@ -58,6 +58,9 @@ def test_predictions_of_another_program_and_a_model_are_scored_side_by_side(tmp_
     assert "2 patients are few" in report
     assert "left out: 4 of another split" in report
     assert "embedded less theirs" in report
+    assert report.count("its words come from a template") == 1
+    (weights,) = summary_of(out)["models"][1]["weights_sha256"]
+    assert f"weights {weights[:12]}" in report
     assert str(tmp_path) not in report + (out / "summary.json").read_text(encoding="utf-8")
     lines = [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]
     assert len(lines) == 16

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from napari_medreason.core.evaluation_config import (
@@ -64,6 +65,7 @@ def _report(
 ) -> None:
     given = {one.title: given_answers(one.title, asked, _file(one, out, base)) for one in entrants}
     scores = {title: _scored(title, asked, own) for title, own in given.items()}
+    entrants = tuple(replace(one, about=one.about | given[one.title].origin) for one in entrants)
     tell("tables and pictures")
     write_report(out, scores, entrants, asked, config=config, notes=_notes(given, scores))
     if config.pictures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from napari_medreason.core.record import Record
 from napari_medreason.errors import RunError
@@ -25,6 +26,13 @@ class GivenAnswers:
     def words(self) -> bool:
         """Whether any answer has words."""
         return any(one.text or one.reasoning or one.written for one in self.predictions.values())
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What all answers say about what gave them: hash of the weights, whether words are templated."""
+        weights = {one.weights_sha256 for one in self.predictions.values()} - {""}
+        templated = any(one.templated for one in self.predictions.values())
+        return {"weights_sha256": sorted(weights), "templated": templated}
 
     def answer(self, record: Record) -> Answer:
         """The answer to a record, with its pictures read; a missing one is a refusal."""

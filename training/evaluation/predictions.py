@@ -41,7 +41,8 @@ class Prediction:
     is inside; both relative to this file, of the plane's size. written: the released MedReasoner's own
     text, in pixels of the 840 x 840 picture that the U-MRG form holds; box, points and reasoning are
     read from it where they are not given. box_plane, points_plane: as proposed, else those of the mask.
-    reason: why it was refused. seconds: without loading. weights_sha256: of what answered.
+    reason: why it was refused. seconds: without loading. weights_sha256: of what answered. templated: the
+    words come from a template and are not the model's own.
     """
 
     record: str
@@ -58,6 +59,7 @@ class Prediction:
     reason: str = ""
     seconds: float | None = None
     weights_sha256: str = ""
+    templated: bool = False
 
 
 def of_grounding(record: Record, grounding: Grounding) -> Prediction:
@@ -74,6 +76,7 @@ def of_grounding(record: Record, grounding: Grounding) -> Prediction:
         confidence=None if grounding.confidence is None else float(grounding.confidence),
         seconds=round(seconds.reason + seconds.segment, 4),
         weights_sha256=grounding.provenance.weights_sha256,
+        templated=grounding.provenance.templated,
     )
 
 
