@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from napari_medreason.models.adapter_card import read_adapter_card
 from napari_medreason.models.medisee import load_medisee
 from napari_medreason.models.prs_med import load_prs_med
 from napari_medreason_training import run_command
+from napari_medreason_training.joint.recipe import JointTuning
 
 from .joint_cases import BASES, toml, write_all
 
@@ -27,11 +30,23 @@ def folder(tmp_path_factory):
     """A folder with data and bases, in which both systems were trained for two steps."""
     with pytest.MonkeyPatch.context() as patch:
         place = write_all(tmp_path_factory.mktemp("joint"), patch)
-    for system in SYSTEMS:
-        text = toml(system, steps=2, learning_rate=0.02)
-        (place / f"{system}.toml").write_text(text, encoding="utf-8")
-        assert run_command.execute(place / f"{system}.toml", place / f"run-{system}") == "done"
+        patch.setattr(JointTuning, "evaluate", ever_better(JointTuning.evaluate))
+        for system in SYSTEMS:
+            text = toml(system, steps=2, learning_rate=0.02)
+            (place / f"{system}.toml").write_text(text, encoding="utf-8")
+            assert run_command.execute(place / f"{system}.toml", place / f"run-{system}") == "done"
     return place
+
+
+def ever_better(evaluate):
+    """Two steps teach little; with this the state after them is exported whatever they taught."""
+    numbers = count()
+
+    def judged(recipe):
+        found = evaluate(recipe)
+        return replace(found, values={**found.values, "dice": float(next(numbers))})
+
+    return judged
 
 
 @pytest.fixture(scope="module")
