@@ -101,6 +101,26 @@ def test_a_released_text_is_scored_like_the_box_and_points_in_it():
     assert "no usable answer" in broken.reason
 
 
+def test_texts_of_the_released_model_score_as_its_own_evaluation_scored_them(real_data):
+    """All known answers, through a prediction file's text; sound scores stay finite whatever is written."""
+    mask = square(0, 0, 2, 2, side=840)
+    for case in known_answers(real_data, "medreasoner_rewards.json")["cases"]:
+        truth = json.loads(case["ground_truth"])
+        if len(truth.get("point_2d", [])) != 2:
+            continue
+        asked = replace(
+            squares_record(mask), box_plane=tuple(truth["bbox_2d"]), key_points_plane=tuple(truth["point_2d"])
+        )
+        values = scored(asked, Prediction(asked.id, written=case["prediction"])).values
+        expected = case["eval_think_True"]
+        assert values["medreasoner_refused"] == expected["failed"], case["tag"]
+        for name in ("iou", "pdice"):
+            wanted = expected[name] if np.isfinite(expected[name]) else 0  # as in the means
+            assert values[f"medreasoner_{name}"] == pytest.approx(wanted, abs=1e-4), case["tag"]
+        assert 0 <= values["box_iou"] <= 1
+        assert 0 <= values["points_dice"] <= 1 + 1e-9
+
+
 def test_a_proposed_box_counts_and_not_that_of_the_mask():
     asked = squares_record(TRUE)
     values = scored(asked, exact(asked, box_plane=(20.0, 20.0, 30.0, 30.0))).values
