@@ -122,6 +122,9 @@ def test_the_theme_of_the_window_is_that_of_the_curves(root, open_page):
     dark = plot.backgroundBrush().color().lightness()
     viewer.theme = "light"
     assert plot.backgroundBrush().color().lightness() > dark + 100
+    listeners = len(viewer.events.theme.callbacks)
+    page.take_apart()
+    assert len(viewer.events.theme.callbacks) == listeners - 1
 
 
 def test_very_many_events_never_hold_the_window_up(root, open_page, qtbot, monkeypatch):
