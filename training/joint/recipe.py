@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -65,7 +66,11 @@ class JointTuning:
         judged: Sequence[Record] = data.validation or data.train
         self.judged = joint_samples(judged[: config.evaluation.records or None], data)
         on_cpu = module.language.device.type == "cpu"
-        self.accelerator = Accelerator(cpu=on_cpu, mixed_precision="no" if on_cpu else "bf16")
+        # Naming the kind of picture ends after some passes; its head then gets no gradient.
+        shared = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self.accelerator = Accelerator(
+            cpu=on_cpu, mixed_precision="no" if on_cpu else "bf16", kwargs_handlers=[shared]
+        )
         self.trained = [value for value in module.parameters() if value.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.trained,
