@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 
 from napari_medreason.core.evaluation_config import ModelChoice, evaluation_config
-from napari_medreason.core.plane import cut
+from napari_medreason.core.plane import cut, slice_count
 from napari_medreason.core.question import Question
 from napari_medreason.core.volume import default_window
 from napari_medreason.errors import WeightsError
 from napari_medreason.io import read
+from napari_medreason.models import create
 from napari_medreason.models.adapter_card import read_adapter_card, write_adapter_card
 from napari_medreason.models.adapters import accept
+from napari_medreason.models.embedded.perception import Perceiver
+from napari_medreason.models.embedded.reasoner import EmbeddedReasoner
 from napari_medreason.models.prs_med import load_prs_med
+from napari_medreason_sample_data import ct_folder
 from napari_medreason_training.evaluation.answering import AnswerFile
 from napari_medreason_training.evaluation.asked import asked_records
 from napari_medreason_training.evaluation.contestants import Contestant
@@ -25,6 +29,7 @@ from napari_medreason_training.evaluation.scores import record_score
 from ..models.adapter_cases import embedded_adapter
 from ..models.conftest import qwen_folder, sam2_folder
 from ..models.tiny_prs_med import SIZE, write_prs_med
+from .evaluation_cases import squares_record
 from .tuning_records import data_set
 
 __all__ = ["qwen_folder", "sam2_folder"]
@@ -112,3 +117,20 @@ def test_an_adapter_is_evaluated_beside_its_base_and_its_own_patients_are_told(t
     assert report.count(f"**{learnt} of 6 records are of patients that it has learnt from**") == 2
     assert "adapter “Our lesions”" in report
     assert "figures are too good" in report
+
+
+def test_the_proposal_of_a_reasoner_is_what_is_scored_and_not_the_box_of_its_mask():
+    """The reasoner's own box and points go into the prediction; the answer's box is that of the mask."""
+    volume = read(ct_folder())
+    plane = cut(volume, "axial", slice_count(volume, "axial") // 2, default_window(volume))
+    question = Question("Where is the liver?", plane)
+    reasoner, model = EmbeddedReasoner(Perceiver()), create("embedded-pair")
+    proposed = reasoner.reason(question, on_text=lambda _: None, cancelled=lambda: False)
+    grounding = model.ask(question, on_text=lambda _: None, cancelled=lambda: False)
+    model.close()
+    assert grounding.present
+    prediction = of_grounding(squares_record(grounding.mask), grounding)
+    assert prediction.box_plane == pytest.approx(proposed.box)
+    assert prediction.box_plane != grounding.box
+    assert prediction.points_plane == tuple(map(pytest.approx, proposed.points))
+    assert prediction.templated
