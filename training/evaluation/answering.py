@@ -96,7 +96,7 @@ class AnswerFile:
 
     def _with_probability(self, prediction: Prediction, grounding: Grounding) -> Prediction:
         name = f"{self.file.stem}/{re.sub(r'[^A-Za-z0-9-]', '_', prediction.record)}.png"
-        (self.folder / name).parent.mkdir(exist_ok=True)
+        make_folder((self.folder / name).parent)
         values = np.asarray(grounding.workings.probability, np.float64)
         pixels = np.rint(np.clip(values, 0, 1) * DEPTH).astype(np.uint16)
         with replace_file(self.folder / name) as temporary:

@@ -13,6 +13,7 @@ from napari_medreason.core.evaluation_config import REPORT, SUMMARY, EvaluationC
 from napari_medreason.io import replace_file
 
 from ..runs import environment
+from .answering import make_folder
 from .asked import AskedRecords
 from .contestants import Contestant
 from .figures import by_group
@@ -42,7 +43,7 @@ def write_report(
     compared = comparison(scores, draws)
     tables = [*ours, *([compared] if compared else []), *published_tables(scores)]
     _write(out / SCORES, "".join(score_line(one) + "\n" for own in scores.values() for one in own))
-    (out / TABLES).mkdir(exist_ok=True)
+    make_folder(out / TABLES)
     for table in tables:
         _write(out / TABLES / f"{table.name}.csv", table.as_csv())
     summary = _summary(scores, entrants, asked, config=config, draws=draws)
