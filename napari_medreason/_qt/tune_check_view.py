@@ -20,7 +20,7 @@ from napari_medreason.core.run_check import SplitCount
 COLUMNS = ("Patients", "Slices", "Regions", "Records")
 USES: dict[Split, str] = {"train": "Learn from", "validation": "Judge by", "test": "Compare on"}
 """What each split is for."""
-DRAWN = "The patients were drawn for the three parts here; the records say otherwise, or nothing."
+DRAWN = "The patients were divided here, not as the records say."
 CHECKING = "Checking the records …"
 
 

@@ -36,7 +36,9 @@ class BaseChoice:
 def base_choices(recipe: RecipeName) -> tuple[BaseChoice, ...]:
     """The models that a recipe can tune, those that are here first."""
     if recipe == "embedded":
-        return (BaseChoice("", "Embedded model (part of this program)", "Nothing has to be downloaded"),)
+        return (
+            BaseChoice("", "The embedded model", "It is part of this program; nothing has to be downloaded"),
+        )
     if recipe in _SYSTEMS:
         found = [_choice(_SYSTEMS[recipe])]
     else:
@@ -53,8 +55,12 @@ def _choice(needed: tuple[str, ...]) -> BaseChoice:
     missing = tuple(one for one in needed if not _is_here(one))
     licence = f"Licence: {entry.consequence or entry.licence or 'unknown'}"
     what = ", ".join(catalogue()[one].title for one in missing)
-    lack = f"Not here yet: {what}. The dock “Models and weights” downloads them." if missing else ""
-    title = f"{entry.title} (not here yet)" if missing else entry.title
+    lack = (
+        f"Missing: {what}. The dock “Models and weights” downloads weights, or takes a folder of yours."
+        if missing
+        else ""
+    )
+    title = f"{entry.title} (missing)" if missing else entry.title
     return BaseChoice(entry.id, title, licence, missing, lack)
 
 

@@ -94,7 +94,7 @@ class RunForm(QWidget):
         for words, widget in (
             ("Name", self.name),
             ("Recipe", self.recipe),
-            ("Start from", side_by_side((self.base, 1), (self.models_button, 0))),
+            ("Start from", self.base),
             ("Preset", self.preset),
             ("Time", self.minutes),
         ):
@@ -113,7 +113,7 @@ class RunForm(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
-        layout.addWidget(self.note)
+        layout.addLayout(side_by_side((self.note, 1), (self.models_button, 0)))
         layout.addWidget(self.faults)
         layout.addWidget(self.more)
 

@@ -157,7 +157,7 @@ def test_missing_weights_are_named_before_a_run_is_made(open_dock, records, qtbo
     dock = open_dock()
     dock.add_file(records)
     choose(dock.view.form.recipe, "medisee")
-    assert "Not here yet: MediSee" in dock.view.form.note.text()
+    assert "Missing: MediSee" in dock.view.form.note.text()
     dock.view.start_button.click()
     qtbot.waitUntil(lambda: "must be here first; open the dock" in dock.view.status.text(), timeout=PATIENCE)
     assert not (tmp_path / "runs").exists()
