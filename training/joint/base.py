@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import torch
 
 from napari_medreason.core.run_memory import BaseSize
 from napari_medreason.core.run_recipes_joint import TrainingPrecision
@@ -13,6 +16,8 @@ from napari_medreason.models import store
 from napari_medreason.models.fit import Precision
 from napari_medreason.models.llava_layout import read_settings, read_tower_config
 from napari_medreason.models.published import check_weights
+
+from ..several import process_count
 
 System = Literal["prs-med", "medisee"]
 LANGUAGE, TOWER = "llava-med-7b", "clip-vit-l-336"
@@ -74,6 +79,13 @@ def base_size(folders: BaseFolders) -> BaseSize:
         pair=pair,
         vocabulary=vocabulary,
     )
+
+
+def device_for(wanted: str) -> str | None:
+    """The device that a base is loaded on; with several processes each has a graphics card of its own."""
+    if wanted in ("", "cuda") and process_count() > 1 and torch.cuda.is_available():
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return wanted or None
 
 
 def precision_of(wanted: TrainingPrecision) -> Precision | None:

@@ -61,7 +61,7 @@ from ..losses_medisee import (
     similarity_loss,
 )
 from ..runs import RunWriter
-from .base import BaseFolders, base_folders, precision_of
+from .base import BaseFolders, base_folders, device_for, precision_of
 from .module import SAID_TOKENS, JointModule, Seen
 from .packing import TrainingText, packed, text_loss
 from .recipe import train_joint
@@ -90,7 +90,7 @@ def medisee_module(folders: BaseFolders, writer: RunWriter) -> MediSeeModule:
     checkpoint_files(folders.weights)
     placement = placement_for(
         folders.language,
-        device=writer.config.device or None,
+        device=device_for(writer.config.device),
         precision=precision_of(settings.precision),
         beside=BESIDE_BYTES,
     )

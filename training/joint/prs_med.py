@@ -27,7 +27,7 @@ from napari_medreason.models.prs_med.prompts import Prompts, prompts_for, tidy
 
 from ..losses_prs_med import cross_entropy_dice_loss, structure_loss
 from ..runs import RunWriter
-from .base import BaseFolders, base_folders, precision_of
+from .base import BaseFolders, base_folders, device_for, precision_of
 from .module import SAID_TOKENS, JointModule, Seen
 from .packing import Packed, TrainingText, answered, packed, text_loss
 from .recipe import train_joint
@@ -52,7 +52,7 @@ def prs_med_module(folders: BaseFolders, settings: PrsMedRecipe, writer: RunWrit
         find_folder(folders.weights),
         base=folders.language,
         vision_tower=folders.vision_tower,
-        device=writer.config.device or None,
+        device=device_for(writer.config.device),
         precision=precision_of(settings.precision),
     )
     return PrsMedModule(network, settings)

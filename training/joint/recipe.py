@@ -64,7 +64,7 @@ class JointTuning:
         if not self.samples:
             raise RunError("no mask of the training records has a pixel at the size that the model sees")
         judged: Sequence[Record] = data.validation or data.train
-        self.judged = joint_samples(judged[: config.evaluation.records or None], data)
+        self.judged = joint_samples(judged[: config.evaluation.records or None], data) or self.samples
         on_cpu = module.language.device.type == "cpu"
         # Naming the kind of picture ends after some passes; its head then gets no gradient.
         shared = DistributedDataParallelKwargs(find_unused_parameters=True)
