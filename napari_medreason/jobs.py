@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import platformdirs
 import psutil
@@ -42,6 +42,8 @@ COMMAND = (sys.executable, "-m", "napari_medreason_training", "run")
 STATE_FILE = "state.safetensors"
 _LOG_BYTES = 8192
 _TAIL_BYTES = 8192
+_PIECE_BYTES = 1_000_000
+"""More than any line has."""
 _children: list[subprocess.Popen[bytes]] = []
 """Started here: they outlive this program, but while it runs it must take note of their end."""
 
@@ -220,22 +222,39 @@ class EventTail:
 
     def read(self) -> tuple[bool, tuple[RunEvent, ...]]:
         """(whether earlier events no longer hold, new events)."""
+        pieces = list(self.pieces())
+        again = any(anew for anew, _ in pieces)
+        return again, tuple(event for _, events in pieces for event in events)
+
+    def pieces(self) -> Iterator[tuple[bool, tuple[RunEvent, ...]]]:
+        """As `read`, about a megabyte of a long file at a time."""
         try:
             with self._file.open("rb") as handle:
-                head, number = handle.read(256), os.fstat(handle.fileno()).st_ino
-                again = self._done > 0 and number != self._number  # taken back and grown again since
-                again = again or len(head) < len(self._head) or not head.startswith(self._head)
-                again = again or handle.seek(0, os.SEEK_END) < self._done
+                again = self._begins_anew(handle)
                 if again:
                     self._done = 0
                 handle.seek(self._done)
-                data = handle.read()
+                while whole := _whole_lines(handle.read(_PIECE_BYTES)):
+                    self._done += len(whole)
+                    yield again, tuple(read_events(whole.decode("utf-8", errors="replace")))
+                    again = False
+                    handle.seek(self._done)
+                if again:
+                    yield again, ()
         except OSError:
-            return False, ()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._head, self._done = head[: head.rfind(b"\n") + 1], self._done + len(whole)
-        self._number = number
-        return again, tuple(read_events(whole.decode("utf-8", errors="replace")))
+            return
+
+    def _begins_anew(self, handle: BinaryIO) -> bool:
+        """Whether the file is another one, or shorter: events were taken back, and may have grown since."""
+        head, number = handle.read(256), os.fstat(handle.fileno()).st_ino
+        again = self._done > 0 and number != self._number
+        again = again or not head.startswith(self._head) or handle.seek(0, os.SEEK_END) < self._done
+        self._head, self._number = _whole_lines(head), number
+        return again
+
+
+def _whole_lines(text: bytes) -> bytes:
+    return text[: text.rfind(b"\n") + 1]
 
 
 def events(folder: Path) -> Iterator[RunEvent]:

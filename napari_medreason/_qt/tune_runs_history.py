@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,7 +15,7 @@ from napari_medreason.core.run_folder import RunEvent
 Group = Literal["training", "validation"]
 CurveName = tuple[Group, str]
 """Where a curve belongs, and its name; a loss and a validation value may have the same name."""
-MOST_POINTS = 2000
+MOST_POINTS = 1000
 """Points that a curve is drawn with; more than a dock has pixels."""
 _RECENT = 40
 _GROUPS: dict[str, Group] = {"step": "training", "evaluation": "validation"}
@@ -31,9 +32,11 @@ class Curve:
 
 @dataclass
 class _Points:
-    steps: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
+    """Plain numbers, which the garbage collector has no need to look at."""
+
+    steps: array[float] = field(default_factory=lambda: array("d"))
+    seconds: array[float] = field(default_factory=lambda: array("d"))
+    values: array[float] = field(default_factory=lambda: array("d"))
 
     def drop_after(self, step: int) -> None:
         while self.steps and self.steps[-1] > step:

@@ -117,10 +117,10 @@ class FollowedRun:
     def read(self) -> RunReport:
         """What is there now; RunError when the folder holds no run any more."""
         run = _listed(jobs.summary(self.folder))
-        again, events = self._tail.read()
-        if again:
-            self._history = RunHistory()
-        self._history.add(events)
+        for again, events in self._tail.pieces():
+            if again:
+                self._history = RunHistory()
+            self._history.add(events)
         history, total = self._history, self._total_steps()
         left = seconds_left(history, total_steps=total, budget_minutes=self._budget_minutes())
         return RunReport(
