@@ -25,7 +25,14 @@ from .tiny import write_medisee_base, write_prs_med_base
 ENOUGH_DICE = 0.6
 """Mean Dice over the held-out patients that a proof must go beyond."""
 SETTINGS: Mapping[System, Mapping[str, Any]] = {
-    "prs-med": {"preset": "cpu-small", "size": 96, "steps": 320, "learning_rate": 2e-3},
+    "prs-med": {
+        "preset": "cpu-small",
+        "size": 128,
+        "batch": 4,
+        "steps": 450,
+        "learning_rate": 2e-3,
+        "warm_up_steps": 10,
+    },
     "medisee": {"preset": "cpu-small", "steps": 700, "learning_rate": 3e-3},
 }
 _ABLATIONS: Mapping[str, tuple[System, Mapping[str, Any]]] = {

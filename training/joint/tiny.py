@@ -49,7 +49,7 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def write_prs_med_base(folder: Path, seed: int, *, version: Version = "paper") -> Path:
+def write_prs_med_base(folder: Path, seed: int, *, version: Version = "v5") -> Path:
     """A base of the recipe "prs-med"; gives the folder."""
     torch.manual_seed(seed)
     _write_language(folder)
