@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtGui import QColor, QIcon, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QComboBox, QListWidget, QListWidgetItem, QSplitter, QVBoxLayout, QWidget
 
 from napari_medreason._qt.parts import side_by_side, text_label
@@ -137,22 +137,23 @@ class CurvesView(QWidget):
         self._lines.clear()
         self.legend.blockSignals(True)
         self.legend.clear()
-        for name in names:
-            self._add(name, QColor(COLOURS[len(self._lines) % len(COLOURS)]))
+        for group in GROUPS:
+            for number, name in enumerate(one for one in names if one[0] == group):
+                self._add(name, _pen(number))
         self.legend.blockSignals(False)
 
-    def _add(self, name: CurveName, colour: QColor) -> None:
+    def _add(self, name: CurveName, pen: QPen) -> None:
         group, title = name
         line = self._pyqtgraph.PlotDataItem(
-            pen=self._pyqtgraph.mkPen(colour, width=2),
+            pen=pen,
             symbolSize=5,
-            symbolBrush=colour,
+            symbolBrush=pen.color(),
             symbolPen=None,
             connect="finite",
         )
         self.plots[group].addItem(line)
         self._lines[name] = line
-        entry = QListWidgetItem(_swatch(colour), title if group == "training" else f"{group} {title}")
+        entry = QListWidgetItem(_swatch(pen), title if group == "training" else f"{group} {title}")
         entry.setData(_NAME, name)
         entry.setFlags(entry.flags() | Qt.ItemFlag.ItemIsUserCheckable)
         entry.setCheckState(Qt.CheckState.Checked if self._is_shown(name) else Qt.CheckState.Unchecked)
@@ -200,7 +201,21 @@ def _order(name: CurveName) -> tuple[int, bool, str]:
     return GROUPS.index(group), title not in FIRST_SHOWN, title
 
 
-def _swatch(colour: QColor) -> QIcon:
-    picture = QPixmap(18, 4)
-    picture.fill(colour)
+def _pen(number: int) -> QPen:
+    """How the curve of this number in its plot is drawn; dashed once the colours are used up."""
+    styles = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine)
+    pen = QPen(QColor(COLOURS[number % len(COLOURS)]))
+    pen.setWidth(2)
+    pen.setCosmetic(True)
+    pen.setStyle(styles[number // len(COLOURS) % len(styles)])
+    return pen
+
+
+def _swatch(pen: QPen) -> QIcon:
+    picture = QPixmap(22, 6)
+    picture.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(picture)
+    painter.setPen(pen)
+    painter.drawLine(0, 3, 22, 3)
+    painter.end()
     return QIcon(picture)

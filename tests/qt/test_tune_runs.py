@@ -115,6 +115,16 @@ def test_curves_are_ticked_drawn_over_minutes_and_taken_back(root, open_page, qt
     wait_for_curve(qtbot, page, ("training", "kl"), 4)
 
 
+def test_every_curve_of_a_plot_looks_different(root, open_page, qtbot):
+    values = {f"reward {number}": 1.0 for number in range(14)}
+    make_run(root / "run", [RunEvent("step", 5, 5.0, values)], working=True)
+    page = open_page()
+    wait_for = page.view.curves._lines
+    qtbot.waitUntil(lambda: len(wait_for) == 14, timeout=PATIENCE)
+    pens = [line.opts["pen"] for line in wait_for.values()]
+    assert len({(pen.color().name(), pen.style()) for pen in pens}) == 14
+
+
 def test_the_theme_of_the_window_is_that_of_the_curves(root, open_page):
     viewer = ViewerModel()
     page = open_page(viewer)
