@@ -38,6 +38,7 @@ from napari_medreason.core.run_recipes_reasoning import GrpoRecipe
 from napari_medreason.errors import RunError
 
 from .. import loop, several
+from ..device_memory import reasoner_size, tell_memory
 from ..run_data import keep_data, run_records
 from ..runs import RunWriter
 from .base_model import base_model, check_settings, device_of, low_rank_config
@@ -78,8 +79,10 @@ def train(writer: RunWriter, base: Path) -> EndReason:
     _check_vllm(config.grpo)
     records = run_records(config, base)
     keep_data(writer, records)
+    tell_memory(config, reasoner_size(start.folder))
     data = reasoner_data(config, start, records, base)
-    return loop.run(GrpoTuning(writer, data), writer)
+    with quiet():
+        return loop.run(GrpoTuning(writer, data), writer)
 
 
 class GrpoTuning(ReasonerTuning):
@@ -179,17 +182,16 @@ def _trainer(writer: RunWriter, data: ReasonerData) -> Any:
     settings, device = writer.config.grpo, device_of(writer.config.device)
     options = trainer_options(settings, writer.folder, writer.config.seed, device)
     network = trained_network(data.base, settings, device)
-    with quiet():
-        return ExactAdvantages(
-            floor=settings.advantage_floor,
-            group=settings.group,
-            model=network,
-            reward_funcs=[Reward(settings)],
-            args=GRPOConfig(**options, **options_of_paper(settings)),
-            train_dataset=Dataset.from_list([{"prompt": list(data.train[0].messages)}]),
-            processing_class=data.processor,
-            peft_config=low_rank_config(network, settings),
-        )
+    return ExactAdvantages(
+        floor=settings.advantage_floor,
+        group=settings.group,
+        model=network,
+        reward_funcs=[Reward(settings)],
+        args=GRPOConfig(**options, **options_of_paper(settings)),
+        train_dataset=Dataset.from_list([{"prompt": list(data.train[0].messages)}]),
+        processing_class=data.processor,
+        peft_config=low_rank_config(network, settings),
+    )
 
 
 def _check_rounds(settings: GrpoRecipe) -> None:

@@ -24,6 +24,7 @@ from napari_medreason.core.run_recipes_reasoning import SftRecipe
 from napari_medreason.errors import RunError
 
 from .. import loop, several
+from ..device_memory import reasoner_size, tell_memory
 from ..run_data import keep_data, run_records
 from ..runs import RunWriter
 from .answering import SCORE
@@ -51,8 +52,10 @@ def train(writer: RunWriter, base: Path) -> EndReason:
     check_settings(config.sft, start)
     records = run_records(config, base)
     keep_data(writer, records)
+    tell_memory(config, reasoner_size(start.folder))
     data = reasoner_data(config, start, records, base)
-    return loop.run(SftTuning(writer, data), writer)
+    with quiet():
+        return loop.run(SftTuning(writer, data), writer)
 
 
 class SftTuning(ReasonerTuning):
@@ -66,6 +69,8 @@ class SftTuning(ReasonerTuning):
         _check_batch(settings)
         self.schedule_steps = planned_steps(config, len(data.train), settings.batch)
         super().__init__(config, data, _trainer(writer, data))
+        # The loss of each part is divided by the tokens of the whole batch already.
+        self.trainer.loss_is_scaled_for_ga = True
 
     def step(self, number: int) -> dict[str, float]:
         """One update from a batch of examples."""
@@ -121,17 +126,16 @@ def _trainer(writer: RunWriter, data: ReasonerData) -> Any:
     options = trainer_options(settings, writer.folder, writer.config.seed, device)
     accumulated = settings.batch // (settings.at_once * several.process_count())
     network = trained_network(data.base, settings, device)
-    with quiet():
-        return SFTTrainer(
-            model=network,
-            args=SFTConfig(
-                **options,
-                per_device_train_batch_size=settings.at_once,
-                gradient_accumulation_steps=accumulated,
-                max_length=None,
-                completion_only_loss=True,
-            ),
-            train_dataset=Dataset.from_list([example(data.train[0])]),
-            processing_class=data.processor,
-            peft_config=low_rank_config(network, settings),
-        )
+    return SFTTrainer(
+        model=network,
+        args=SFTConfig(
+            **options,
+            per_device_train_batch_size=settings.at_once,
+            gradient_accumulation_steps=accumulated,
+            max_length=None,
+            completion_only_loss=True,
+        ),
+        train_dataset=Dataset.from_list([example(data.train[0])]),
+        processing_class=data.processor,
+        peft_config=low_rank_config(network, settings),
+    )

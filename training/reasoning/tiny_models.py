@@ -74,7 +74,11 @@ def save_tiny_reasoner(
 
 
 def _tokenizer(sentences: Sequence[str], numbers: int) -> Any:
-    """Bytes joined to the words of the sentences; numbers stand alone."""
+    """The letters and words of the sentences, and numbers; other letters are left out of a text.
+
+    A vocabulary of every byte would have hundreds of words that are never right, and an early sample is
+    full of them.
+    """
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -86,7 +90,6 @@ def _tokenizer(sentences: Sequence[str], numbers: int) -> Any:
     trainer = trainers.BpeTrainer(
         vocab_size=4000,
         special_tokens=list(_CONTROL),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     core.train_from_iterator([*list(sentences) * 20, *map(str, range(numbers))], trainer)

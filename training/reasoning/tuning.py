@@ -193,7 +193,7 @@ def trainer_options(settings: Settings, folder: Path, seed: int, device: torch.d
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings that the libraries give about each other."""
+    """Without the warnings that the libraries give about each other: peft asks for what is on its way out."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         yield
