@@ -1,9 +1,7 @@
 """PEFT adapters on a reasoner: put on, taken off, and those that don't belong to it."""
 
-import contextlib
 import json
 import shutil
-import warnings
 
 import numpy as np
 import pytest
@@ -13,32 +11,13 @@ from napari_medreason.errors import ModelUnavailableError, WeightsError
 from napari_medreason.models.reasoners.local import LocalReasoner
 from napari_medreason.models.reasoners.qwen25_vl import QWEN25_VL
 
-
-@contextlib.contextmanager
-def ignored_by_peft():
-    """PEFT asks transformers for a property that is on its way out."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-        yield
+from .adapter_cases import ignored_by_peft, peft_adapter
 
 
 @pytest.fixture(scope="module")
 def adapter(qwen_folder, tmp_path_factory):
     """A LoRA adapter as PEFT saves it, with weights large enough to change every answer."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import Qwen2_5_VLForConditionalGeneration
-
-    folder = tmp_path_factory.mktemp("adapters") / "tuned"
-    base = Qwen2_5_VLForConditionalGeneration.from_pretrained(qwen_folder)
-    with ignored_by_peft():
-        tuned = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"]))
-    torch.manual_seed(0)
-    for name, weights in tuned.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weights, std=2.0)
-    tuned.save_pretrained(folder)
-    return folder
+    return peft_adapter(tmp_path_factory.mktemp("adapters") / "tuned", qwen_folder, with_card=False)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +61,26 @@ def test_an_adapter_computes_what_peft_computes(reasoner, adapter, qwen_folder):
     with torch.inference_mode(), reasoner._model.changing() as network:
         np.testing.assert_allclose(network(ids).logits, expected(ids).logits, atol=1e-5)
     reasoner.unload_adapter()
+
+
+@pytest.mark.parametrize("precision", ["int8", "4bit"])
+def test_smaller_weights_take_an_adapter_and_come_back_to_the_bit(qwen_folder, adapter, precision):
+    import torch
+
+    quantised = LocalReasoner(
+        qwen_folder, family=QWEN25_VL, device="cpu", precision=precision, square_size=56
+    )
+    ids = torch.tensor([[40, 41, 42, 43]])
+
+    def logits():
+        with torch.inference_mode(), quantised._model.changing() as network:
+            return network(ids).logits.float().clone()
+
+    before = logits()
+    quantised.load_adapter(adapter)
+    assert not torch.equal(logits(), before)
+    quantised.unload_adapter()
+    assert torch.equal(logits(), before)
 
 
 def test_names_of_older_libraries_are_understood(reasoner, adapter, answer, tmp_path):
