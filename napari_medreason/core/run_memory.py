@@ -16,6 +16,8 @@ from napari_medreason.errors import RunError
 
 LIBRARIES = 1_000_000_000
 """Measured on a processor: PyTorch, transformers and this package; the embedded model with its phantoms."""
+LIBRARIES_OF_LANGUAGE = 1_700_000_000
+"""With TRL, PEFT and datasets, measured with networks of a few megabytes."""
 _BYTES_PER_IMAGE = 60_000_000
 """Of the embedded model, measured on one core with images of 128 pixels."""
 _NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -94,7 +96,7 @@ class MemoryEstimate:
     training: int
     values: int
     answers: int = 0
-    libraries: int = LIBRARIES
+    libraries: int = LIBRARIES_OF_LANGUAGE
 
     @property
     def total(self) -> int:
@@ -118,7 +120,7 @@ def memory_estimate(config: RunConfig, base: BaseSize | None = None) -> MemoryEs
     """The estimate for one process; base: of the model that is tuned, else the usual one of the recipe."""
     settings = config.settings
     if isinstance(settings, EmbeddedRecipe):
-        return MemoryEstimate(0, 0, _BYTES_PER_IMAGE * settings.batch)
+        return MemoryEstimate(0, 0, _BYTES_PER_IMAGE * settings.batch, libraries=LIBRARIES)
     if isinstance(settings, SftRecipe | GrpoRecipe):
         return _of_reasoner(settings, base or QWEN_7B)
     return _of_joint(settings, base or LLAVA_MED_7B)
