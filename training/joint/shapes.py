@@ -86,6 +86,7 @@ def _record(patient: str, split: Split, name: str, mask: NDArray[np.bool_], inde
     box, position = mask_box(mask), locate(mask)
     if box is None or position is None:
         raise RunError("an object without a pixel was drawn; choose another seed")
+    place = position.label if position.label.startswith("near") else f"at the {position.label}"
     image = ImageReference(
         f"{patient}.nii.gz", "", "axial", index, (SIZE, SIZE), (1.0, 1.0), ("L", "P"), "MR"
     )
@@ -106,7 +107,7 @@ def _record(patient: str, split: Split, name: str, mask: NDArray[np.bool_], inde
         length="",
         question=_QUESTIONS[index % len(_QUESTIONS)].format(name=name),
         reasoning="",
-        answer=f"The {name} is at the {position.label} of the image.",
+        answer=f"The {name} is {place} of the image.",
         short_description="",
         long_description="",
         box_plane=box,
