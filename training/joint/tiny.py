@@ -31,8 +31,8 @@ _CANDIDATES = 2
 CORPUS = (
     "### User: As a doctor, and you are seeing the image, Assistant [INST] [/INST] where is the tumor? Where "
     "cyst stone which Which part of the image shows the What is the in this image? Please answer with a "
-    "segmentation mask and a location box, and explain why. the tumor is at the top bottom left right near center "
-    "of image. The tumor Sure, it is and It mask Mask and box: ."
+    "segmentation mask and a location box, and explain why. the tumor is at the top bottom left right "
+    "near center of image. The tumor Sure, it is and It mask Mask and box: ."
 )
 _SETTINGS: dict[str, Any] = {
     "model_type": "llava_mistral",
