@@ -67,7 +67,9 @@ class Comparing(QObject):
 
     @property
     def _adapter(self) -> Path | None:
-        return None if self._run is None or self._run.card is None else self._run.run.folder / ADAPTER
+        """What can be asked; None for nothing."""
+        run = self._run
+        return None if run is None or run.card is None or run.fault else run.run.folder / ADAPTER
 
     def show_cases(self) -> None:
         """Read the held-out cases, show the first, and ask both models about one after the other."""

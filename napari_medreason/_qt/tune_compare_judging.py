@@ -36,7 +36,8 @@ class Judging(QObject):
         self._run = report
         whole = report is not None and not report.run.running
         card = report.card if report is not None and whole else None
-        self._view.show_card(card, report.accepted.model_id if report and report.accepted else "")
+        accepted = report.accepted.model_id if report is not None and report.accepted else ""
+        self._view.show_card(card, accepted, fault=report.fault if report is not None else "")
 
     def accept(self) -> None:
         """Keep the adapter, so that the Ask dock offers it."""

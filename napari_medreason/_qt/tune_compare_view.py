@@ -23,9 +23,11 @@ from napari_medreason._qt.parts import side_by_side, text_label
 from napari_medreason._qt.tune_compare_cases import Order
 from napari_medreason._qt.tune_compare_layers import AFTER, BEFORE, COLOURS, CORRECTED
 from napari_medreason._qt.tune_compare_words import HEADS, figure_rows, figure_tips, verdict
+from napari_medreason._qt.tune_runs_words import sentence
 
 NOTHING_YET = "What the run has made is compared with its base when it ends."
 ORDERS: dict[str, Order] = {"By patient": "patients", "Worst change": "worse", "Best change": "better"}
+NOT_ACCEPTED = "Not accepted: the Ask dock does not offer it."
 COLOUR_WORDS = "Green: the correction. Orange line: before. Blue line: after."
 
 
@@ -117,22 +119,23 @@ class CompareView(QWidget):
         layout.addWidget(self.status)
         layout.addLayout(side_by_side((self.accept_button, 1), (self.roll_back_button, 1)))
 
-    def show_card(self, card: Mapping[str, Any] | None, accepted: str) -> None:
+    def show_card(self, card: Mapping[str, Any] | None, accepted: str, *, fault: str = "") -> None:
         """Show the figures of an adapter, and what can be done with it.
 
         card: None while there is none. accepted: id of the model that it can be asked as, "" when it was not
-        accepted.
+        accepted. fault: why it can't be used.
         """
+        usable = card is not None and not fault
         figures = {} if card is None else card.get("before_after", {})
         self.verdict.setText(NOTHING_YET if card is None else verdict(figures))
         self._fill(figure_rows(figures), figure_tips(figures))
-        self.show_button.setEnabled(card is not None)
-        self.accept_button.setEnabled(card is not None and not accepted)
+        self.show_button.setEnabled(usable)
+        self.accept_button.setEnabled(usable and not accepted)
         self.roll_back_button.setEnabled(bool(accepted))
         if accepted:
             self.status.setText(f"Accepted: choose “{accepted}” in the Ask dock.")
         else:
-            self.status.setText("" if card is None else "Not accepted: the Ask dock does not offer it.")
+            self.status.setText("" if card is None else sentence(fault) or NOT_ACCEPTED)
 
     def _fill(self, rows: list[tuple[str, ...]], tips: list[str]) -> None:
         self.figures.setVisible(bool(rows))

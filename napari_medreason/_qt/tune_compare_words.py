@@ -8,14 +8,14 @@ from typing import Any
 from napari_medreason._qt.tune_compare_cases import HeldOutCase, dice
 from napari_medreason.core.grounding import Grounding
 
-HEADS = ("Held-out Dice", "Before", "After", "Gain", "95 % interval", "Patients")
+HEADS = ("Held-out", "Before", "After", "Gain", "95 % interval", "Patients")
 ENOUGH_PATIENTS = 3
 """With fewer, figures are preliminary, as on the card of the embedded model."""
 _TITLES = {
-    "mask": "Mask",
-    "named": "By name",
-    "box": "Box (IoU)",
-    "prompted": "By box, points",
+    "mask": "Dice of masks",
+    "named": "Dice by name",
+    "box": "Box IoU",
+    "prompted": "Dice by box",
 }
 _MEASURES = {"mask": "Dice", "named": "Dice", "box": "box IoU", "prompted": "Dice from box and points"}
 """The first of these that a card has stands for the whole."""

@@ -89,7 +89,8 @@ def _json(file: Path) -> Any:
 class RunReport:
     """All that is shown of the chosen run. curves: None when they are as before. card: of its adapter.
 
-    accepted: the same adapter in the store of this computer, None when it is not there.
+    accepted: the same adapter in the store of this computer, None when it is not there. fault: why what the
+    run has made can't be used as an adapter, "" when it can.
     """
 
     run: ListedRun
@@ -102,6 +103,7 @@ class RunReport:
     seconds_left: float | None
     card: Mapping[str, Any] | None
     accepted: Adapter | None
+    fault: str
 
 
 class FollowedRun:
@@ -112,6 +114,7 @@ class FollowedRun:
         self._tail = jobs.EventTail(folder)
         self._history = RunHistory()
         self._config: RunConfig | None = None
+        self._fault = ""
         self._hashed: tuple[frozenset[tuple[str, int]], Mapping[str, str]] = (frozenset(), {})
 
     def read(self) -> RunReport:
@@ -134,6 +137,7 @@ class FollowedRun:
             seconds_left=left if run.running else None,
             card=read_card(self.folder),
             accepted=self._accepted(),
+            fault=self._fault,
         )
 
     def _accepted(self) -> Adapter | None:
@@ -146,10 +150,14 @@ class FollowedRun:
         place = self.folder / ADAPTER
         try:
             state = frozenset((file.name, file.stat().st_mtime_ns) for file in place.iterdir())
-            if state != self._hashed[0]:
-                self._hashed = state, adapter_store.from_folder(place).card.files
-        except (OSError, WeightsError):
+        except OSError:
             return {}
+        if state != self._hashed[0]:
+            self._hashed, self._fault = (state, {}), ""
+            try:
+                self._hashed = state, adapter_store.from_folder(place).card.files
+            except WeightsError as error:
+                self._fault = str(error)
         return self._hashed[1]
 
     @property

@@ -47,8 +47,8 @@ def end_words(run: RunSummary, told: str) -> str:
         return _broken_off(run, told)
     words = _ENDS.get(run.reason, f"It ended: {run.reason}.")
     if run.reason == "failed":
-        return f"{words} {_sentence(told)}".strip()
-    return f"{words} {_sentence(told)}".strip() if told and told != run.reason else words
+        return f"{words} {sentence(told)}".strip()
+    return f"{words} {sentence(told)}".strip() if told and told != run.reason else words
 
 
 def _broken_off(run: RunSummary, last_line: str) -> str:
@@ -60,7 +60,8 @@ def _broken_off(run: RunSummary, last_line: str) -> str:
     return f"{what} It left no checkpoint, so it begins anew; if it breaks off again, use a smaller batch."
 
 
-def _sentence(words: str) -> str:
+def sentence(words: str) -> str:
+    """Words with a capital letter in front and a full stop behind."""
     stripped = words.strip().rstrip(".")
     return f"{stripped[0].upper()}{stripped[1:]}." if stripped else ""
 

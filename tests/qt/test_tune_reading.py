@@ -206,9 +206,9 @@ def test_the_verdict_says_no_more_than_the_figures(change, words):
     assert words in verdict(figures)
     assert is_worse(figures) is (change.get("after") == 0.2)
     rows = figure_rows(figures)
-    assert [row[0] for row in rows] == ["By box, points", "By name", "– liver"]
+    assert [row[0] for row in rows] == ["Dice by box", "Dice by name", "– liver"]
     assert len(figure_tips(figures)) == len(rows)
-    assert figure_tips(figures)[0] == "By box, points: better on 7 of 8 regions"
+    assert figure_tips(figures)[0] == "Dice by box: better on 7 of 8 regions"
 
 
 def test_without_test_patients_the_verdict_says_so():

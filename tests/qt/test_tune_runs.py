@@ -250,17 +250,17 @@ def test_figures_are_judged_only_when_the_run_has_ended(root, open_page, qtbot):
     assert page.view.compare.figures.item(0, 2).text() == "0.60"
 
 
-def test_an_adapter_that_is_not_whole_is_refused_in_one_line(root, open_page, qtbot, notices):
+def test_an_adapter_that_is_not_whole_is_not_offered_and_the_reason_told(root, open_page, qtbot):
     folder = make_run(root / "run", steps(1, 3), reason="done")
     make_adapter(folder)
     (folder / "adapter" / "brain_mr.json").unlink()
     page = open_page()
-    qtbot.waitUntil(page.view.compare.accept_button.isEnabled, timeout=PATIENCE)
-    qtbot.mouseClick(page.view.compare.accept_button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: bool(notices), timeout=PATIENCE)
-    assert "\n" not in notices[0][1]
-    assert adapters.installed() == ()
-    assert not page.view.compare.roll_back_button.isEnabled()
+    compare = page.view.compare
+    qtbot.waitUntil(lambda: "is not whole" in compare.status.text(), timeout=PATIENCE)
+    assert not compare.accept_button.isEnabled()
+    assert not compare.show_button.isEnabled()
+    (folder / "adapter" / "brain_mr.json").write_text("{}")
+    qtbot.waitUntil(compare.accept_button.isEnabled, timeout=PATIENCE)
 
 
 def test_a_worse_model_is_accepted_only_by_will_and_two_of_one_name_stay_apart(
