@@ -12,10 +12,9 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QTabWidget, QVBoxLayout
 from napari_medreason._qt import notify
 from napari_medreason._qt.ask_widget import MODELS_DOCK
 from napari_medreason._qt.background import Background
-from napari_medreason._qt.dataset_layers import LayerCase, case_of, taken
 from napari_medreason._qt.docked import Docked
 from napari_medreason._qt.settings import PLUGIN
-from napari_medreason._qt.template_facts import LabelSource
+from napari_medreason._qt.template_facts import LabelSource, label_layers, label_source
 from napari_medreason._qt.tune_check import RunCheck, run_check
 from napari_medreason._qt.tune_check_view import CHECKING
 from napari_medreason._qt.tune_form_files import (
@@ -49,7 +48,7 @@ class TuneDock(Docked):
         super().__init__()
         self._viewer, self._form_file = napari_viewer, form_file or own_form()
         self._reader, self._restored = RecordReader(), False
-        self._checks, self._work = Background(self), Background(self)
+        self._checks, self._looking, self._work = (Background(self) for _ in range(3))
         self.build = RecordsBuild(self)
         self.view, self.runs = NewRunView(self), RunsPage(napari_viewer, self)
         self.pages = QTabWidget(self)
@@ -157,12 +156,15 @@ class TuneDock(Docked):
             widget.choose(self.view.form.missing)
 
     def add_file(self, file: Path, images: Path | None = None) -> None:
-        """Add a file of records; its images are looked for nearby, else the user is asked."""
-        try:
-            images = images or guessed_images(file) or self.view.records.choose_images(file)
-        except MedReasonError as error:
-            self._fail(error)
+        """Add a file of records; its images are looked for nearby, else the user is asked for them."""
+        if images is None:
+            job = partial(guessed_images, file)
+            self._looking.start(job, then=partial(self._on_guessed, file), failed=self._fail)
             return
+        self.view.records.add(RecordSet(file.resolve(), images.resolve()))
+
+    def _on_guessed(self, file: Path, images: Path | None) -> None:
+        images = images or self.view.records.choose_images(file)
         if images is not None:
             self.view.records.add(RecordSet(file.resolve(), images.resolve()))
 
@@ -175,13 +177,13 @@ class TuneDock(Docked):
     def take_labels(self, source: LabelSource | None = None) -> None:
         """Make records of a Labels layer, or of all that the viewer has; then fill them in."""
         self.pages.setCurrentWidget(self.view)
+        self._forget_restored()
         try:
-            cases = taken(self._viewer) if source is None else [_only(source)]
+            sources = [source] if source else _sources(self._viewer)
         except MedReasonError as error:
             self._fail(error)
             return
-        self._forget_restored()
-        self.build.from_layers(cases)
+        self.build.from_layers(sources)
 
     def _forget_restored(self) -> None:
         if self._restored:
@@ -245,8 +247,8 @@ class TuneDock(Docked):
     def take_apart(self) -> None:
         """Remember the form; runs go on, they are processes of their own."""
         self._later.stop()
-        self._checks.cancel()
-        self._work.cancel()
+        for work in (self._checks, self._looking, self._work):
+            work.cancel()
         self.build.close()
         self.runs.take_apart()
         try:
@@ -255,8 +257,6 @@ class TuneDock(Docked):
             return
 
 
-def _only(source: LabelSource) -> LayerCase:
-    case = case_of(source)
-    if case is None:
-        raise DataSetError(f"the layer “{source.layer.name}” holds no label; paint one")
-    return case
+def _sources(viewer: Viewer) -> list[LabelSource]:
+    """The Labels layers of a viewer with the studies that they lie on; QuestionError for one with frames."""
+    return [label_source(viewer, layer) for layer in label_layers(viewer)]

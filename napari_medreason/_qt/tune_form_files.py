@@ -100,7 +100,7 @@ def open_form(file: Path) -> tuple[RunConfig, list[RecordSet]]:
     return config, [RecordSet((base / name).resolve(), images) for name in config.records if name]
 
 
-def guessed_images(file: Path) -> Path | None:
+def guessed_images(file: Path, **_signals: object) -> Path | None:
     """The folder near a record file that its image paths start at, None when none holds the images.
 
     DataSetError when the file holds no records.

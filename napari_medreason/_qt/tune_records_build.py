@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,11 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_medreason._qt.background import Background
 from napari_medreason._qt.dataset_form import BuildForm, SourceForm, write_config
-from napari_medreason._qt.dataset_layers import LayerCase, write_cases
+from napari_medreason._qt.dataset_layers import case_of, write_cases
 from napari_medreason._qt.dataset_process import BuildProcess
+from napari_medreason._qt.template_facts import LabelSource
 from napari_medreason._qt.tune_records import RecordSet
-from napari_medreason.errors import DataSetError, ExportError
+from napari_medreason.errors import CancelledError, DataSetError, ExportError
 from napari_medreason.worklist import WorkList, export_accepted
 from napari_medreason.worklist.export import PATIENT_PATTERN
 
@@ -48,20 +51,21 @@ class RecordsBuild(QObject):
         super().__init__(parent)
         self._preparing = Background(self)
         self._process = BuildProcess(self)
-        self._out, self._source = Path(), ""
+        self._out: Path | None = None
+        self._source = ""
         self._process.progressed.connect(self._on_progress)
         self._process.done.connect(self._on_done)
         self._process.failed.connect(self._fail)
-        self._process.cancelled.connect(lambda: self.said.emit(""))
+        self._process.cancelled.connect(self._give_up)
 
     @property
     def busy(self) -> bool:
         """Whether records are being made."""
         return self._preparing.busy or self._process.running
 
-    def from_layers(self, cases: list[LayerCase]) -> None:
-        """Make records of Labels layers that were taken from the viewer."""
-        self._begin(partial(_layers_written, cases), "Writing the labelled slices …")
+    def from_layers(self, sources: Sequence[LabelSource]) -> None:
+        """Make records of Labels layers of the viewer, as they are now."""
+        self._begin(partial(_layers_written, tuple(sources)), "Writing the labelled slices …")
 
     def from_work_list(self, folder: Path) -> None:
         """Make records of the accepted studies of a work list."""
@@ -89,13 +93,22 @@ class RecordsBuild(QObject):
         self.said.emit("")
         if not event["records"]:
             reasons = ", ".join(event["left_out"]) or "no label was found"
-            self.failed.emit(DataSetError(f"no record could be made ({reasons}); check labels and image"))
+            self._fail(DataSetError(f"no record could be made ({reasons}); check labels and image"))
             return
-        self.built.emit(RecordSet(self._out / RECORDS, self._out / self._source))
+        out, self._out = self._out, None
+        if out is not None:
+            self.built.emit(RecordSet(out / RECORDS, out / self._source))
 
     def _fail(self, error: Exception) -> None:
-        self.said.emit("")
+        self._give_up()
         self.failed.emit(error)
+
+    def _give_up(self) -> None:
+        """Leave no copies of images behind that no record names."""
+        out, self._out = self._out, None
+        if out is not None:
+            shutil.rmtree(out, ignore_errors=True)
+        self.said.emit("")
 
     def cancel(self) -> None:
         """Give up; nothing is added."""
@@ -108,14 +121,21 @@ class RecordsBuild(QObject):
         """End a build and tell nobody."""
         self._preparing.cancel()
         self._process.close()
+        self._give_up()
 
 
 def _configured(prepare: Prepare, root: Path, **signals: Any) -> tuple[Path, SourceForm]:
     """Make a new folder with images, masks and a configuration; gives the latter and what it reads."""
     out = _new_folder(root)
-    source = prepare(out, **signals)
-    form = BuildForm("medpos", (source,), out, slices=SLICES, test=0.0, validation=0.0, minimum_pixels=4)
-    return write_config(form), source
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, out, ignore_errors=True)
+        source = prepare(out, **signals)
+        form = BuildForm("medpos", (source,), out, slices=SLICES, test=0.0, validation=0.0, minimum_pixels=4)
+        config = write_config(form)
+        if signals["cancelled"]():
+            raise CancelledError("the making of records was cancelled")
+        undo.pop_all()
+    return config, source
 
 
 def _new_folder(root: Path) -> Path:
@@ -134,17 +154,22 @@ def _new_folder(root: Path) -> Path:
     raise ExportError("no name for a new folder of records is free; try again in a second")
 
 
-def _layers_written(cases: list[LayerCase], out: Path, **_signals: Any) -> SourceForm:
+def _layers_written(sources: Sequence[LabelSource], out: Path, **_signals: Any) -> SourceForm:
+    cases = [case for case in map(case_of, sources) if case is not None]
+    if not cases:
+        raise DataSetError(
+            "there is no Labels layer with a label in the viewer; paint one, and name its labels"
+        )
     without = [case.name for case in cases if case.image is None]
     if without:
         raise DataSetError(
             f"the labels “{without[0]}” lie on no image of the viewer, and a model learns from images; open "
             "the study that they were drawn on"
         )
-    sources = write_cases(cases, out)
-    if len(sources) > 1:
+    written = write_cases(cases, out)
+    if len(written) > 1:
         raise DataSetError("the labels are of CT and of MR; take the layers of one kind, or make two runs")
-    return sources[0]
+    return written[0]
 
 
 def _studies_written(folder: Path, out: Path, *, progress: Any, cancelled: Any) -> SourceForm:

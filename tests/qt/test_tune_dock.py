@@ -67,6 +67,12 @@ def wait_for_check(dock, qtbot):
     qtbot.waitUntil(lambda: not (dock._later.isActive() or dock._checks.busy), timeout=PATIENCE)
 
 
+def add(dock, records, qtbot):
+    """Add a file as the button does."""
+    dock.view.records.file_wanted.emit(records)
+    qtbot.waitUntil(lambda: bool(dock.view.records.sets), timeout=PATIENCE)
+
+
 def table(dock):
     shown = dock.view.check.table
     return [[shown.item(row, column).text() for column in range(4)] for row in range(3)]
@@ -79,7 +85,7 @@ def choose(box, key):
 
 def test_patients_without_split_are_divided_and_shown(open_dock, records, qtbot):
     dock = open_dock()
-    dock.add_file(records)
+    add(dock, records, qtbot)
     wait_for_check(dock, qtbot)
     assert [row[:2] for row in table(dock)] == [["3", "12"], ["1", "4"], ["1", "4"]]
     check = dock.view.check
@@ -98,7 +104,7 @@ def test_a_patient_in_two_splits_keeps_the_run_from_starting(open_dock, records,
     mixed = [*in_split(found[:2], "a", "test"), *found[2:]]
     write_records(records, mixed)
     dock = open_dock()
-    dock.add_file(records)
+    add(dock, records, qtbot)
     wait_for_check(dock, qtbot)
     assert "Patient a is in train and in test" in dock.view.check.faults.text()
     dock.view.start_button.click()
@@ -113,14 +119,14 @@ def test_a_patient_in_two_splits_keeps_the_run_from_starting(open_dock, records,
 def test_a_label_outside_the_vocabulary_is_told_before_the_start(open_dock, records, qtbot):
     write_records(records, [replace(r, structure="", label="our thing") for r in read_records(records)])
     dock = open_dock()
-    dock.add_file(records)
+    add(dock, records, qtbot)
     wait_for_check(dock, qtbot)
     assert "The label “our thing” is not in the anatomy vocabulary" in dock.view.check.faults.text()
 
 
 def test_a_wrong_field_is_marked_and_nothing_is_lost(open_dock, records, qtbot, tmp_path):
     dock = open_dock()
-    dock.add_file(records)
+    add(dock, records, qtbot)
     form = dock.view.form
     form.name.setText("ours")
     rate = form.settings["embedded"].fields["learning_rate"].widget
@@ -155,7 +161,7 @@ def test_recipe_and_preset_change_the_fields(open_dock, qtbot):
 
 def test_missing_weights_are_named_before_a_run_is_made(open_dock, records, qtbot, tmp_path):
     dock = open_dock()
-    dock.add_file(records)
+    add(dock, records, qtbot)
     choose(dock.view.form.recipe, "medisee")
     assert "Missing: MediSee" in dock.view.form.note.text()
     dock.view.start_button.click()
@@ -165,7 +171,7 @@ def test_missing_weights_are_named_before_a_run_is_made(open_dock, records, qtbo
 
 def test_start_makes_a_run_that_the_second_page_shows(open_dock, records, qtbot, tmp_path):
     dock = open_dock()
-    dock.add_file(records)
+    add(dock, records, qtbot)
     form = dock.view.form
     form.name.setText("our lesions")
     form.minutes.setValue(1)
@@ -188,7 +194,7 @@ def test_start_makes_a_run_that_the_second_page_shows(open_dock, records, qtbot,
 def test_a_full_disk_leaves_the_form_as_it_is(open_dock, records, qtbot, tmp_path):
     (tmp_path / "runs").write_text("not a folder")
     dock = open_dock()
-    dock.add_file(records)
+    add(dock, records, qtbot)
     dock.view.start_button.click()
     qtbot.waitUntil(lambda: "can't be made" in dock.view.status.text(), timeout=PATIENCE)
     assert dock.view.start_button.isEnabled()
@@ -197,7 +203,7 @@ def test_a_full_disk_leaves_the_form_as_it_is(open_dock, records, qtbot, tmp_pat
 
 def test_the_form_is_remembered_when_the_dock_is_opened_again(open_dock, records, qtbot):
     dock = open_dock()
-    dock.add_file(records)
+    add(dock, records, qtbot)
     choose(dock.view.form.recipe, "sft")
     choose(dock.view.form.preset, "one-gpu")
     dock.view.form.name.setText("again")
@@ -213,7 +219,7 @@ def test_the_form_is_remembered_when_the_dock_is_opened_again(open_dock, records
 
 def test_a_configuration_is_saved_opened_and_refused(open_dock, records, qtbot, tmp_path, notices):
     dock = open_dock()
-    dock.add_file(records)
+    add(dock, records, qtbot)
     dock.view.form.name.setText("saved")
     (tmp_path / "elsewhere").mkdir()
     file = tmp_path / "elsewhere" / "tune.toml"
@@ -231,11 +237,11 @@ def test_a_configuration_is_saved_opened_and_refused(open_dock, records, qtbot, 
     assert other.view.form.name.text() == "typed since"
 
 
-def test_a_file_that_holds_no_records_is_refused(open_dock, tmp_path, notices):
+def test_a_file_that_holds_no_records_is_refused(open_dock, qtbot, tmp_path, notices):
     dock = open_dock()
     (tmp_path / "odd.jsonl").write_text("{}\n")
     dock.add_file(tmp_path / "odd.jsonl")
-    assert "odd.jsonl, line 1" in dock.view.status.text()
+    qtbot.waitUntil(lambda: "odd.jsonl, line 1" in dock.view.status.text(), timeout=PATIENCE)
     assert dock.view.records.sets == []
 
 
@@ -286,7 +292,7 @@ def test_one_click_in_the_medpos_dock_fills_in_its_records(
     viewer.window.remove_dock_widget(dock)
 
 
-def test_labels_without_an_image_say_what_to_open(open_dock, qtbot, notices):
+def test_labels_without_an_image_say_what_to_open(open_dock, qtbot, notices, tmp_path):
     dock = open_dock()
     data = np.zeros((6, 20, 24), np.uint8)
     data[2:4, 3:9, 4:10] = 1
@@ -295,6 +301,7 @@ def test_labels_without_an_image_say_what_to_open(open_dock, qtbot, notices):
     dock.take_labels()
     qtbot.waitUntil(lambda: "open the study" in dock.view.status.text(), timeout=PATIENCE)
     assert dock.view.records.sets == []
+    assert not list((tmp_path / "made").iterdir())
 
 
 def test_the_study_chosen_in_the_medpos_dock_counts(open_dock, volume_maker, qtbot, notices):
@@ -354,12 +361,12 @@ def test_closing_the_dock_ends_the_making_of_records(open_dock, volume_maker, qt
     process = psutil.Process(dock.build._process.pid)
     dock.close_all()
     qtbot.waitUntil(lambda: not process.is_running(), timeout=PATIENCE)
-    assert not list((tmp_path / "made").rglob("records.jsonl"))
+    assert not list((tmp_path / "made").iterdir())
 
 
 def test_nothing_is_wider_than_a_narrow_dock(open_dock, records, qtbot):
     dock = open_dock()
-    dock.add_file(records)
+    add(dock, records, qtbot)
     dock.view.form.more.expand(animate=False)
     for recipe in dock.view.form.settings:
         choose(dock.view.form.recipe, recipe)
@@ -378,7 +385,7 @@ def test_a_large_file_is_read_while_the_window_answers(open_dock, records, qtbot
         return read(file)
 
     monkeypatch.setattr(dock._reader, "read", slow)
-    dock.add_file(records)
+    add(dock, records, qtbot)
     qtbot.waitUntil(lambda: dock.view.check.notes.text().startswith("Checking"), timeout=PATIENCE)
     dock.view.form.name.setText("typed meanwhile")
     held.set()
