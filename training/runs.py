@@ -283,5 +283,6 @@ def _write_text(file: Path, text: str) -> None:
 
 
 def note(words: str) -> None:
-    """One line for the run's log."""
-    print(words, file=sys.stderr, flush=True)  # noqa: T201 - the log is standard error
+    """One line for the run's log; of several processes only the main one tells it."""
+    if several.is_main():
+        print(words, file=sys.stderr, flush=True)  # noqa: T201 - the log is standard error

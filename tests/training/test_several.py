@@ -44,6 +44,7 @@ def test_two_processes_do_one_run_and_only_one_of_them_writes(tmp_path):
     (tmp_path / "config.toml").write_text(CONFIG, encoding="utf-8")
     done = launched(tmp_path / "config.toml", tmp_path / "run", processes=2)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("run ended: steps") == 1
     found = events(tmp_path / "run")
     assert [e.words for e in found if e.kind == "start"] == ["started"]
     assert [e.step for e in found if e.kind == "evaluation"] == [0, 5, 10, 12]
