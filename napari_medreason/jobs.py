@@ -168,7 +168,7 @@ def summary(folder: Path) -> RunSummary:
     """A run as it stands; RunError when the folder holds none."""
     try:
         config = parse_config((folder / CONFIG).read_text(encoding="utf-8"), f"{folder.name}/{CONFIG}")
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{folder.name} holds no run (no readable {CONFIG}); choose another folder") from error
     last = last_event(folder)
     running = process_of(folder) is not None

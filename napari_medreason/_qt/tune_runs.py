@@ -57,6 +57,7 @@ class RunsPage(QWidget):
         self._others: list[Path] = []
         self._wanted: Path | None = None
         self._working: set[Path] = set()
+        self._told: set[str] = set()
         self._ticks, self._listed, self._listing_seconds = 0, 0.0, 0.0
         self._again = False
         self._followed: FollowedRun | None = None
@@ -105,7 +106,7 @@ class RunsPage(QWidget):
         if self._closed:
             return
         self._again = True
-        self._listing.start(self._read_list, then=self._show_list, failed=notify.report)
+        self._listing.start(self._read_list, then=self._show_list, failed=self._tell_once)
         self._follow()
 
     def _tick(self) -> None:
@@ -113,7 +114,7 @@ class RunsPage(QWidget):
         seen = self.isVisible()
         rested = time.monotonic() - self._listed > RESTS * self._listing_seconds
         if not self._listing.busy and rested and (seen or self._ticks % HIDDEN_TICKS == 0):
-            self._listing.start(self._read_list, then=self._show_list, failed=notify.report)
+            self._listing.start(self._read_list, then=self._show_list, failed=self._tell_once)
         if seen:
             self._follow()
 
@@ -185,12 +186,18 @@ class RunsPage(QWidget):
         self._judging.set_run(report)
         self.comparing.set_run(report)
 
+    def _tell_once(self, error: Exception) -> None:
+        """A fault in reading comes again every second, but is news only once."""
+        if str(error) not in self._told:
+            self._told.add(str(error))
+            notify.report(error)
+
     def _lost(self, error: Exception) -> None:
         """The chosen run is gone, as when its folder was deleted; the list says so by leaving it out."""
         self._followed = None
         self._show_report(None)
         if not isinstance(error, RunError):
-            notify.report(error)
+            self._tell_once(error)
 
     def _look_at_samples(self, step: int) -> None:
         if self.folder is not None:

@@ -230,6 +230,25 @@ def test_the_end_of_a_run_is_told_also_when_the_page_is_hidden(root, open_page, 
     assert notices == [("info", "The training run “works” has ended: broken off.")]
 
 
+def test_a_fault_in_reading_is_told_once_and_other_runs_are_listed(
+    root, open_page, qtbot, notices, monkeypatch
+):
+    make_run(root / "good", name="good", reason="done")
+    (make_run(root / "odd") / "config.toml").write_bytes(b"\xff\xfe\x00")
+    page = open_page()
+    qtbot.waitUntil(lambda: [row[0] for row in rows(page)] == ["good"], timeout=PATIENCE)
+    assert notices == []
+
+    def broken(_others):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr("napari_medreason._qt.tune_runs.read_list", broken)
+    qtbot.waitUntil(lambda: bool(notices), timeout=PATIENCE)
+    page.refresh()
+    qtbot.wait(300)
+    assert len(notices) == 1
+
+
 def test_the_log_and_warnings_are_shown(root, open_page, qtbot):
     folder = make_run(root / "run", [RunEvent("warning", 0, 1.0, {}, "8 slices are few")], working=True)
     (folder / "stderr.log").write_text("about 1.1 GB of memory are needed\n")
