@@ -157,6 +157,16 @@ def test_a_whole_model_is_no_adapter_and_the_way_to_use_it_is_told(tmp_path, qwe
         adapters.accept(folder)
 
 
+def test_a_description_that_asks_for_another_network_is_refused_before_it_is_made(tuned, tmp_path):
+    folder = shutil.copytree(tuned, tmp_path / "other")
+    file = folder / "body_ct.json"
+    table = json.loads(file.read_text(encoding="utf-8"))
+    table["network"] = {key: 10**6 for key in table["network"]}
+    file.write_text(json.dumps(table), encoding="utf-8")
+    with pytest.raises(WeightsError, match="does not continue the base model"):
+        models.create(f"embedded@{folder}")
+
+
 def test_what_is_not_known_is_told_with_what_is(tuned):
     adapters.accept(tuned)
     for name in ("lesions", "..", "../our-lesions", ""):

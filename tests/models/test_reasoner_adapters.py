@@ -150,6 +150,8 @@ def truncated(folder):
         (changed_settings(target_modules=["query_key_value"]), WeightsError, "doesn't fit this model"),
         (changed_settings(target_modules=["q_proj"]), WeightsError, "has no place for"),
         (changed_settings(r=2), WeightsError, "another shape"),
+        (changed_settings(r=10**9), WeightsError, "rank that is no number from 1 to 2048"),
+        (changed_settings(rank_pattern={"q_proj": "4"}), WeightsError, "rank that is no number"),
         (without_a_tensor, WeightsError, "wants base_model"),
         (truncated, WeightsError, "adapter_model"),
     ],

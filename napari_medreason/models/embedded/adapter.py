@@ -47,7 +47,8 @@ def tuned_experts(folder: Path, experts: tuple[Expert, ...]) -> tuple[Expert, ..
         tuned = read_expert(folder, base.id)
     except WeightsError as error:
         raise WeightsError(f"{base.id}.json in {folder.name} is missing or damaged; {_AGAIN}") from error
-    if tuned.modality != base.modality or tuned.structures[: len(base.structures)] != base.structures:
+    sizes = (tuned.modality, tuned.network, tuned.structures[: len(base.structures)])
+    if sizes != (base.modality, base.network, base.structures):
         raise WeightsError(f"{base.id}.json in {folder.name} does not continue the base model; {_AGAIN}")
     tuned = replace(tuned, damaged=_AGAIN)
     return tuple(tuned if expert is base else expert for expert in experts)

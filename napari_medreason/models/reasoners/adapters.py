@@ -16,7 +16,8 @@ from napari_medreason.models.checkpoints import read_tensors, renamed
 from napari_medreason.models.weights import weight_files, weights_sha256
 
 WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
-
+LARGEST_RANK = 2048
+"""No adapter needs more; its layers are made before the shapes of its file are compared with them."""
 
 _OLD_NAMES = (
     (r"^base_model\.model\.model\.layers\.", "base_model.model.model.language_model.layers."),
@@ -133,6 +134,13 @@ def _settings(folder: Path) -> dict[str, Any]:
     if not (folder / WEIGHTS).is_file():
         raise WeightsError(
             f"{folder.name} holds no {WEIGHTS}; save the adapter again with safe_serialization=True"
+        )
+    pattern = found.get("rank_pattern") or {}
+    ranks = [found.get("r", 8), *(pattern.values() if isinstance(pattern, dict) else [None])]
+    if any(type(rank) is not int or not 0 < rank <= LARGEST_RANK for rank in ranks):
+        raise WeightsError(
+            f"{SETTINGS} of {folder.name} has a rank that is no number from 1 to {LARGEST_RANK}; get the "
+            "adapter again"
         )
     kept: tuple[str, ...] = (
         "r",
