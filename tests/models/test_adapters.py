@@ -161,7 +161,7 @@ def test_a_description_that_asks_for_another_network_is_refused_before_it_is_mad
     folder = shutil.copytree(tuned, tmp_path / "other")
     file = folder / "body_ct.json"
     table = json.loads(file.read_text(encoding="utf-8"))
-    table["network"] = {key: 10**6 for key in table["network"]}
+    table["network"] = dict.fromkeys(table["network"], 10**6)
     file.write_text(json.dumps(table), encoding="utf-8")
     with pytest.raises(WeightsError, match="does not continue the base model"):
         models.create(f"embedded@{folder}")
