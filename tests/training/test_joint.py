@@ -227,3 +227,22 @@ def test_the_size_of_a_base_is_read_from_its_files(folder, prs_med):
     text = prs_med.module.language.model.model.language_model.layers
     own = [value for name, value in text.named_parameters() if "lora" not in name and "norm" not in name]
     assert size.text == sum(value.numel() for value in own)
+
+
+def test_a_conversation_has_the_form_in_which_medisee_is_asked(medisee):
+    module, sample = medisee.module, medisee.samples[0]
+    answer = module._texts.true_answer(sample.record, 0)
+    text, places = module._texts.text(sample.record.question, answer)
+    prompt = module.language.token_ids(module._texts.asked(sample.record.question))
+    assert list(text.ids[: len(prompt)]) == prompt
+    assert module.language.tokenizer.convert_ids_to_tokens([text.ids[one] for one in places]) == [
+        "[SEG]",
+        "[BBOX]",
+    ]
+    assert text.ids[-1] == module.language.tokenizer.eos_token_id
+    assert text.labels[: len(prompt)] == [IGNORED] * len(prompt)
+    others = {module._texts.true_answer(sample.record, epoch) for epoch in range(5)}
+    assert len(others) == 5
+    assert all(other.endswith(sample.record.answer.lower()) for other in others)
+    with pytest.raises(RunError, match="leaves no room for its answer"):
+        module._texts.text("where " * 500, answer)

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from zlib import crc32
 
 import numpy as np
 import torch
@@ -21,23 +20,11 @@ from torch import Tensor
 from napari_medreason.core.recent import Recent
 from napari_medreason.core.run_folder import EndReason
 from napari_medreason.core.run_recipes_joint import MediSeeRecipe
-from napari_medreason.errors import RunError
-from napari_medreason.models.llava_med import instruction
 from napari_medreason.models.llava_tokenizer import IMAGE_ID
 from napari_medreason.models.loading import placement_for
 from napari_medreason.models.medisee.adapter import ROWS, WORDS, word_rows
 from napari_medreason.models.medisee.checkpoint import checkpoint_files, read_checkpoint
-from napari_medreason.models.medisee.conversation import (
-    BBOX,
-    CANDIDATES,
-    CANNED_ANSWER,
-    SEG,
-    Places,
-    asked,
-    candidate_places,
-    explanation,
-    read_prompt,
-)
+from napari_medreason.models.medisee.conversation import CANDIDATES, explanation
 from napari_medreason.models.medisee.heads import Proposal, corners
 from napari_medreason.models.medisee.medsam import (
     SamPicture,
@@ -62,20 +49,14 @@ from ..losses_medisee import (
 )
 from ..runs import RunWriter
 from .base import BaseFolders, base_folders, device_for, precision_of
+from .medisee_texts import CANNED, PLAIN_QUESTION, MediSeeTexts
 from .module import SAID_TOKENS, JointModule, Seen
 from .packing import TrainingText, packed, text_loss
 from .recipe import train_joint
 from .samples import JointSample, Picture
 
-LONGEST = 449
-"""Ids of a text, as in the released training."""
 KEPT_PICTURES = 256
 """Embeddings of MedSAM that are kept, 4 MB each; its image encoder is not trained, so they stay the same."""
-_BOTH = f"{SEG} and {BBOX}."
-CARRIERS = (_BOTH, f"Sure, {_BOTH}", f"It is {_BOTH}", f"Sure, it is {_BOTH}", f"Mask and box: {_BOTH}")
-"""What an answer begins with; an explanation may follow."""
-PLAIN_QUESTION = "What is the {name} in this image?"
-"""How the second stage asks for a structure by its name."""
 
 
 def train(writer: RunWriter, base: Path) -> EndReason:
@@ -137,8 +118,7 @@ class MediSeeModule(JointModule):
             if settings.words == "candidates":
                 row.register_hook(_only_candidates)  # type: ignore[no-untyped-call]
         self._pictures: Recent[SamPicture] = Recent(KEPT_PICTURES)
-        self._prompt = read_prompt()
-        self._candidates = network.llava.tokenizer.convert_tokens_to_ids(list(CANDIDATES))
+        self._texts = MediSeeTexts(network.llava)
 
     @property
     def _row_count(self) -> int:
@@ -148,7 +128,7 @@ class MediSeeModule(JointModule):
     def forward(self, samples: Sequence[JointSample], *, epoch: float) -> dict[str, Tensor]:
         """Losses of words, mask, box, and of where the image is looked at in the second stage."""
         settings = self.settings
-        read = self._read(samples, [self._true_answer(sample, epoch) for sample in samples])
+        read = self._read(samples, [self._texts.true_answer(sample.record, epoch) for sample in samples])
         losses = {"text": text_loss(self.language, read.states, read.labels)}
         losses |= self._mask_losses(samples, read.proposal)
         truth = torch.tensor([_true_corners(sample) for sample in samples], device=self.language.device)
@@ -165,8 +145,8 @@ class MediSeeModule(JointModule):
     @torch.no_grad()
     def look(self, sample: JointSample) -> Seen:
         """Mask and box from the canned answer, as in all released scripts; text loss of the true one."""
-        true = self._read([sample], [self._true_answer(sample, 0)])
-        read = self._read([sample], [(CANNED_ANSWER.strip(), "")])
+        true = self._read([sample], [self._texts.true_answer(sample.record, 0)])
+        read = self._read([sample], [CANNED])
         picture = sample.picture
         mask = picture.frame.map_to_plane(self._logits(sample, read.proposal, 0)[0].cpu().numpy(), -10.0) > 0
         x0, y0, x1, y1 = corners(read.proposal.boxes)[0].tolist()
@@ -177,7 +157,7 @@ class MediSeeModule(JointModule):
     def say(self, sample: JointSample) -> str:
         """The model's own words without the candidates."""
         self.language.forget_images()
-        ids = self.language.token_ids(instruction(self._turn(sample.record.question)))
+        ids = self.language.token_ids(self._texts.asked(sample.record.question))
         new = self.language.generate(ids, self._pixels(sample), max_new_tokens=SAID_TOKENS)
         self.language.forget_images()
         text = self.language.text_of(new)
@@ -212,36 +192,14 @@ class MediSeeModule(JointModule):
             place.copy_(rows)
         return old
 
-    def _turn(self, question: str) -> str:
-        return asked(self._prompt, self.language.plain(question))
-
-    def _true_answer(self, sample: JointSample, epoch: float) -> tuple[str, str]:
-        """A carrier, another one in each pass over the data, and the explanation in lower case."""
-        number = crc32(sample.record.id.encode()) + int(epoch)
-        return CARRIERS[number % len(CARRIERS)], self.language.plain(sample.record.answer).lower()
-
-    def _text(self, question: str, answer: tuple[str, str]) -> tuple[TrainingText, Places]:
-        prompt = instruction(self._turn(question))
-        start = len(self.language.token_ids(prompt))
-        # The blank before the end is part of the conversation's form, and has a token of its own.
-        ids = self.language.token_ids(f"{prompt} {' '.join(part for part in answer if part)} ")
-        ids = [*ids[: LONGEST - 1], int(self.language.tokenizer.eos_token_id)]
-        places = candidate_places(ids, self._candidates, start=start)
-        if places is None:
-            raise RunError(
-                f"a question of {start} tokens leaves no room for its answer in {LONGEST}; shorten or leave "
-                "out that record"
-            )
-        return TrainingText(tuple(ids), start, start), places
-
     def _read(
         self,
         samples: Sequence[JointSample],
-        answers: Sequence[tuple[str, str]],
+        answers: Sequence[str],
         questions: Sequence[str] = (),
     ) -> _Read:
         told = questions or [sample.record.question for sample in samples]
-        texts, places = zip(*map(self._text, told, answers), strict=True)
+        texts, places = zip(*map(self._texts.text, told, answers), strict=True)
         batch = packed(self.language, texts, [self._pixels(sample) for sample in samples])
         states = self.language.states(batch.embeds, batch.attention)
         at = [
@@ -290,7 +248,7 @@ class MediSeeModule(JointModule):
     def _similarity(self, samples: Sequence[JointSample], read: _Read) -> Tensor:
         with torch.no_grad():
             names = [PLAIN_QUESTION.format(name=sample.record.label) for sample in samples]
-            teacher = self._read(samples, [(CANNED_ANSWER.strip(), "")] * len(samples), names)
+            teacher = self._read(samples, [CANNED] * len(samples), names)
         return similarity_loss(
             self._image_states(read),
             read.proposal.fused_seg,
