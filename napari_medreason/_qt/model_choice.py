@@ -26,10 +26,16 @@ class ModelRow:
 
 
 def model_rows() -> list[ModelRow]:
-    """Every model that can be chosen here, those that can answer at once first."""
+    """Every model that can be chosen here, those that can answer at once first, adapters below their base."""
     infos = [info for info in models.available().values() if info.weights or not info.needs_download]
     rows = [_row(info) for info in infos]
-    return sorted(rows, key=lambda row: (bool(row.missing), row.remote))
+    order = {row.id: number for number, row in enumerate(rows)}
+
+    def place(row: ModelRow) -> tuple[bool, bool, int, int]:
+        base = row.id.partition("@")[0]
+        return bool(row.missing), row.remote, order.get(base, order[row.id]), order[row.id]
+
+    return sorted(rows, key=place)
 
 
 def default_model() -> str:

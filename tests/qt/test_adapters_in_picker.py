@@ -47,6 +47,7 @@ def test_an_accepted_adapter_is_chosen_and_asked_beside_its_base(asker, qtbot, t
     choice.opening.emit()  # as when the list is opened
     place = choice.findData("embedded@our-lesions")
     assert choice.itemText(place) == "Embedded + Our lesions"
+    assert place == choice.findData("embedded") + 1
     assert "0.31 before, 0.52 after" in choice.itemData(place, Qt.ItemDataRole.ToolTipRole)
     assert "3 held-out patients" in choice.itemData(place, Qt.ItemDataRole.ToolTipRole)
     before = ask(asker, qtbot, "embedded")
