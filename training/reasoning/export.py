@@ -71,9 +71,10 @@ def _write_weights(tuning: ReasonerTuning, folder: Path) -> None:
     """PEFT's folder of the adapter; or the whole model with its tokenizer and image processor."""
     network = tuning.network
     if tuning.settings.trained == "low-rank":
-        # PEFT would write the folder of the base, which says where the user keeps things.
+        # PEFT would write the folder of the base, which says where the user keeps things, and would look for
+        # its embedding layers on the hub; none of them is ever trained.
         network.peft_config["default"].base_model_name_or_path = tuning.data.base.name
-        network.save_pretrained(folder, safe_serialization=True)
+        network.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)
         return
     network.save_pretrained(folder)

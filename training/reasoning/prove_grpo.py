@@ -26,8 +26,8 @@ from .spots import ANSWER, QUESTION, Spots, write_spots
 from .tiny_models import save_tiny_reasoner
 
 SPOTS = Spots(train=80, validation=2, test=12)
-WARM_UP_STEPS = 220
-STEPS = 200
+WARM_UP_STEPS = 200
+STEPS = 120
 ENOUGH_FORM = 0.95
 VARIANTS: tuple[RewardVariant, ...] = ("soft", "hard", "base")
 _WRITTEN = format_answer(ANSWER, (1, 2, 3, 4), ((1, 2), (3, 4)))
@@ -37,8 +37,8 @@ _SHARED: Mapping[str, Any] = {
     "max_answer_tokens": 26,
     "repetition_penalty": 1.0,
 }
-_WARM_UP: Mapping[str, Any] = {**_SHARED, "learning_rate": 2e-3}
-_GRPO: Mapping[str, Any] = {**_SHARED, "learning_rate": 3e-4, "prompts": 4, "group": 8, "at_once": 32}
+_WARM_UP: Mapping[str, Any] = {**_SHARED, "learning_rate": 2e-3, "vision": False}
+_GRPO: Mapping[str, Any] = {**_SHARED, "learning_rate": 1e-4, "prompts": 8, "group": 8, "at_once": 64}
 
 
 def prove(seed: int, data: Path | None, out: Path) -> dict[str, Any]:
