@@ -92,7 +92,7 @@ def fields_of(settings: type) -> tuple[FieldInfo, ...]:
             default=_default(field),
             help=words.get(field.name, ""),
             least=field.metadata.get("least", 0),
-            most=field.metadata.get("most"),
+            most=field.metadata.get("most", MOST if kinds[field.name] is int else None),
         )
         for field in dataclasses.fields(settings)
         if _default(field) is not dataclasses.MISSING
@@ -165,6 +165,14 @@ def _within(info: FieldInfo, value: Any) -> Any:
     if info.most is not None and value > info.most:
         raise DataSetError(f"{info.label}: found {value:g}; accepted is {info.most:g} or less")
     return value
+
+
+def check_limits(config: RunConfig) -> None:
+    """DataSetError for the first number of a configuration that no form would take."""
+    for settings in (config, config.settings, *(getattr(config, name) for name in _nested())):
+        kind: type = type(settings)
+        for info in fields_of(kind):
+            _within(info, getattr(settings, info.name))
 
 
 def shown(value: Any) -> str:

@@ -67,7 +67,10 @@ class Field(QObject):
         return parsed(self.info, str(value)) if self._typed else value
 
     def set_value(self, value: Any) -> None:
-        """Show a value."""
+        """Show a value, also one that is not among the usual choices."""
+        offered = getattr(self._magic, "choices", None)
+        if offered is not None and value not in offered:
+            self._magic.choices = [(_words(one), one) for one in (*offered, value)]
         self._magic.value = shown(value) if self._typed else value
         self.mark("")
 

@@ -230,11 +230,19 @@ def test_a_configuration_is_saved_opened_and_refused(open_dock, records, qtbot, 
     wait_for_check(other, qtbot)
     assert other.view.form.name.text() == "saved"
     assert [row[0] for row in table(other)] == ["3", "1", "1"]
-    file.write_text(file.read_text("utf-8") + "\n[embedded]\nlerning_rate = 1.0\n", "utf-8")
+    sound = file.read_text("utf-8")
     other.view.form.name.setText("typed since")
+    for line, fault in (
+        ("lerning_rate = 1.0", "unknown key 'lerning_rate'"),
+        ("batch = -4", "Batch: found -4; accepted is 0 or more"),
+    ):
+        file.write_text(f"{sound}\n[embedded]\n{line}\n", "utf-8")
+        other.open(file)
+        assert fault in other.view.status.text()
+        assert other.view.form.name.text() == "typed since"
+    file.write_text(sound.replace('name = "saved"', 'device = "cuda:1"'), "utf-8")
     other.open(file)
-    assert "unknown key 'lerning_rate'" in other.view.status.text()
-    assert other.view.form.name.text() == "typed since"
+    assert other.view.form.config().device == "cuda:1"
 
 
 def test_a_file_that_holds_no_records_is_refused(open_dock, qtbot, tmp_path, notices):
