@@ -29,8 +29,8 @@ SETTINGS: Mapping[System, Mapping[str, Any]] = {
         "preset": "cpu-small",
         "size": 128,
         "batch": 4,
-        "steps": 700,
-        "learning_rate": 2e-3,
+        "steps": 1000,
+        "learning_rate": 1e-3,
         "warm_up_steps": 10,
     },
     "medisee": {"preset": "cpu-small", "steps": 700, "learning_rate": 3e-3},
@@ -45,7 +45,7 @@ _ABLATIONS: Mapping[str, tuple[System, Mapping[str, Any]]] = {
 
 
 def prove_prs_med(seed: int, data: Path | None, out: Path) -> dict[str, Any]:
-    """A tiny PRS-Med learns; about ten minutes of one core. `data` is not used."""
+    """A tiny PRS-Med learns; about 15 minutes of one core. `data` is not used."""
     return _proof("prs-med", seed, out)
 
 
