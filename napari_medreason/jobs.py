@@ -25,6 +25,7 @@ from napari_medreason.core.run_folder import (
     EVENTS,
     LAST,
     LOG,
+    PLACE,
     PROCESS,
     RESULT,
     STOP,
@@ -32,7 +33,7 @@ from napari_medreason.core.run_folder import (
     keep_paths_from,
     read_events,
 )
-from napari_medreason.errors import RunError
+from napari_medreason.errors import ExportError, RunError
 from napari_medreason.io import replace_file
 
 RunState = Literal["running", "ended", "broken off"]
@@ -42,6 +43,8 @@ COMMAND = (sys.executable, "-m", "napari_medreason_training", "run")
 STATE_FILE = "state.safetensors"
 _LOG_BYTES = 8192
 _TAIL_BYTES = 8192
+_CLOCK_SECONDS = 120.0
+"""A start time follows the clock, which may have been put right since; ids are not reused that soon."""
 _PIECE_BYTES = 1_000_000
 """More than any line has."""
 _children: list[subprocess.Popen[bytes]] = []
@@ -84,32 +87,63 @@ def start(config_text: str, folder: Path, *, base: Path | None = None) -> int:
 
     config_text: TOML; it is checked here, so that a mistake is told at once. base: folder that its relative
     paths start from, kept for later sittings. RunError when it is wrong, when the run is working already,
-    or when the folder holds another run.
+    when the folder holds another run, or when nothing can be written or started.
     """
     parse_config(config_text, CONFIG)
     if folder.exists() and process_of(folder) is not None:
         raise RunError(f"the run {folder.name} is working already; stop it first")
+    there, fresh = folder.exists(), not (folder / CONFIG).exists()
+    try:
+        _prepare(folder, config_text, base)
+        return _begin(folder)
+    except (OSError, ExportError) as error:
+        if fresh:
+            _undo(folder, there=there)
+        why = f"{error.strerror}; check space and rights" if isinstance(error, OSError) else error
+        raise RunError(f"the run {folder.name} can't be started: {why}") from error
+
+
+def _prepare(folder: Path, config_text: str, base: Path | None) -> None:
+    """What lies in the folder before the process begins."""
     kept = folder / CONFIG
     if kept.exists() and kept.read_text(encoding="utf-8") != config_text:
         raise RunError(f"{folder.name} holds a run with another configuration; name a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     with replace_file(kept) as temporary:
         temporary.write_text(config_text, encoding="utf-8")
-    for old in (STOP, RESULT):
-        (folder / old).unlink(missing_ok=True)
     if base is not None:
         keep_paths_from(folder, base)
-    command = [*COMMAND, str(kept), "--folder", str(folder)]
+    (folder / STOP).unlink(missing_ok=True)
+
+
+def _begin(folder: Path) -> int:
+    """Start the process, and note it; gives its id."""
+    command = [*COMMAND, str(folder / CONFIG), "--folder", str(folder)]
     _reap()
     with (folder / LOG).open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, **_detached()
         )
     _children.append(process)
-    started = {"pid": process.pid, "started": _start_time(process.pid)}
-    with replace_file(folder / PROCESS) as temporary:
-        temporary.write_text(json.dumps(started) + "\n", encoding="utf-8")
+    try:
+        started = {"pid": process.pid, "started": _start_time(process.pid)}
+        with replace_file(folder / PROCESS) as temporary:
+            temporary.write_text(json.dumps(started) + "\n", encoding="utf-8")
+        (folder / RESULT).unlink(missing_ok=True)  # a run that could not be started keeps its result
+    except (OSError, ExportError):
+        process.kill()
+        process.wait()
+        raise
     return process.pid
+
+
+def _undo(folder: Path, *, there: bool) -> None:
+    """Take away what a first start has written that came to nothing: it would be listed as a run."""
+    with contextlib.suppress(OSError):
+        for name in (CONFIG, PLACE, LOG, PROCESS):
+            (folder / name).unlink(missing_ok=True)
+        if not there:
+            folder.rmdir()
 
 
 def _reap() -> None:
@@ -139,8 +173,11 @@ def parse_config(text: str, where: str) -> RunConfig:
 
 
 def stop(folder: Path) -> None:
-    """Ask a run to end after the step in hand; it writes a checkpoint first."""
-    (folder / STOP).touch()
+    """Ask a run to end after the step in hand; it writes a checkpoint first. RunError when that fails."""
+    try:
+        (folder / STOP).touch()
+    except OSError as error:
+        raise RunError(f"{folder.name} can't be stopped: {error.strerror}; check its folder") from error
 
 
 def process_of(folder: Path) -> int | None:
@@ -151,8 +188,8 @@ def process_of(folder: Path) -> int | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     _reap()
-    same = abs(_start_time(pid) - started) < 1.0
-    return pid if same else None
+    now = _start_time(pid)
+    return pid if now > 0 and abs(now - started) < _CLOCK_SECONDS else None
 
 
 def _start_time(pid: int) -> float:

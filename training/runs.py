@@ -84,8 +84,16 @@ class RunWriter:
         _write_text(kept, config_text)
         _write_text(folder / ENVIRONMENT, json.dumps(environment(), indent=2) + "\n")
         _write_text(folder / PROCESS, json.dumps(this_process()) + "\n")
-        (folder / STOP).unlink(missing_ok=True)
+        self._drop_old_stop()
         (folder / RESULT).unlink(missing_ok=True)
+
+    def _drop_old_stop(self) -> None:
+        """Forget a wish to stop of an earlier sitting; one that came while this process got ready counts."""
+        import psutil
+
+        stop = self.folder / STOP
+        if stop.exists() and stop.stat().st_mtime < psutil.Process().create_time():
+            stop.unlink()
 
     @property
     def last_step(self) -> int:

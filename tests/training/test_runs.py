@@ -1,6 +1,7 @@
 """Runs: killed and resumed, ended by budgets and by the user, failed in words; real folders and processes."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -135,6 +136,17 @@ def test_a_damaged_checkpoint_is_told(tmp_path, toy):
     (tmp_path / "run/checkpoints/last/state.safetensors").write_bytes(b"no tensors")
     with pytest.raises(RunError, match="damaged"):
         run_command.execute(file, tmp_path / "run")
+
+
+def test_a_stop_that_came_while_the_process_got_ready_counts_and_an_older_one_does_not(tmp_path, toy):
+    file, folder = config_file(tmp_path, "steps=40"), tmp_path / "run"
+    folder.mkdir()
+    (folder / "stop").touch()
+    os.utime(folder / "stop", (0, 0))
+    assert run_command.execute(file, folder) == "done"
+    jobs.stop(folder)  # this process is as one that has begun, but is not ready yet
+    (folder / "checkpoints" / "last" / "state.safetensors").unlink()
+    assert run_command.execute(file, folder) == "stopped"
 
 
 def test_a_run_started_apart_is_listed_followed_and_stopped(tmp_path, monkeypatch):
