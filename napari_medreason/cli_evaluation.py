@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from napari_medreason.core.evaluation_config import evaluation_config
-from napari_medreason.errors import RunError
+from napari_medreason.core.evaluation_config import read_evaluation_config
 
 
 def evaluate(
@@ -21,11 +20,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Evaluate and compare models on records, or score another program's answers."""
-    try:
-        text = config.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{config.name} can't be read as text ({error}); check its path") from error
-    evaluation_config(text, config.name)
+    read_evaluation_config(config)
     command = [sys.executable, "-m", "napari_medreason_training", "eval", str(config)]
     command += ["--out", str(out)] if out is not None else []
     code = _ended(subprocess.Popen([*command, *(["--resume"] if resume else [])]))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from napari_medreason.core.record import SPLITS, Split
 from napari_medreason.core.strict import from_plain
@@ -38,13 +40,13 @@ class ModelChoice:
     @property
     def title(self) -> str:
         """What tables call it."""
-        found = self.name or self.id or self.predictions.replace("\\", "/").rpartition("/")[2]
+        found = self.name or _without_folders(self.id) or _last_part(self.predictions)
         return " ".join(found.split())
 
     @property
     def slug(self) -> str:
         """Its name as a file's."""
-        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-") or "model"
+        return re.sub(r"[\W_]+", "-", normalize("NFC", self.title).lower()).strip("-") or "model"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,16 @@ class EvaluationConfig:
         return self.images[source]
 
 
+def read_evaluation_config(file: Path) -> tuple[str, EvaluationConfig]:
+    """A configuration's text and what it says; RunError as in `evaluation_config`, or for no text."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise RunError(f"{file.name} can't be read as text ({why}); check its path") from error
+    return text, evaluation_config(text, file.name)
+
+
 def evaluation_config(text: str, where: str) -> EvaluationConfig:
     """A configuration from TOML; RunError names an unknown key, a wrong value or a missing one."""
     try:
@@ -90,6 +102,16 @@ def evaluation_config(text: str, where: str) -> EvaluationConfig:
     for fault in (*_faults(config), *_model_faults(config.models)):
         raise RunError(f"{where}: {fault}")
     return config
+
+
+def _without_folders(model_id: str) -> str:
+    """BASE@FOLDER with the folder's own name."""
+    base, at, adapter = model_id.partition("@")
+    return f"{base}{at}{_last_part(adapter)}"
+
+
+def _last_part(path: str) -> str:
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
 def _faults(config: EvaluationConfig) -> tuple[str, ...]:
@@ -110,6 +132,8 @@ def _model_faults(models: tuple[ModelChoice, ...]) -> tuple[str, ...]:
             return (f"model {model.title or '(unnamed)'!r} needs either id or predictions",)
         if model.predictions and (model.adapter or model.options):
             return (f"{model.title!r} is a file of predictions, which takes no adapter and no options",)
+        if model.adapter and "@" in model.id:
+            return (f"{model.title!r} names two adapters; give one, behind the @ of its id or as adapter",)
     slugs = [model.slug for model in models]
     twice = next((model.title for model in models if slugs.count(model.slug) > 1), None)
     return () if twice is None else (f"two models are called {twice!r}; give each a name of its own",)

@@ -16,7 +16,13 @@ from napari_medreason_training.evaluation.tables import (
     per_group,
     with_interval,
 )
-from napari_medreason_training.evaluation.tables_published import published_tables
+from napari_medreason_training.evaluation.tables_published import (
+    medisee,
+    medreasoner,
+    medreasoner_categories,
+    prs_med_words,
+    published_tables,
+)
 
 DRAWS = {"seed": 1, "resamples": 500}
 DICE = mean_of("dice")
@@ -45,6 +51,7 @@ def _values(dice):
         "medreasoner_iou",
     )
     zero = ("refused", "not_found", "medreasoner_refused", "medreasoner_pdice", "box_right")
+    also, zero = (*also, "medisee_box_iou"), (*zero, "medisee_box_right")
     more = ("rouge_l", "place_named", "place_right", "prs_med_rouge", "prs_med_meteor")
     return (
         {"dice": dice, **overlap}
@@ -173,6 +180,73 @@ def test_tables_have_a_row_for_each_model_and_equal_columns():
     assert comparison({"one": models["one"]}, draws) is None
 
 
+def score(record, values, *, source="s", length="short"):
+    """One record of its own patient, with just these scores."""
+    groups = {"split": "test", "length": length, "source": source, "super_category": source}
+    return RecordScore("m", record, record, "found", values, groups)
+
+
+def medisee_score(record, sound, published, overlap, **groups):
+    """Dice, IoU of masks, IoU of boxes, whether the box is right; common pixels and those in either."""
+    names = ("dice", "iou", "box_iou", "box_right")
+    values = dict(zip(names, sound, strict=True)) | dict(zip(("common", "union"), overlap, strict=True))
+    values |= {f"medisee_{name}": value for name, value in zip(names, published, strict=True)}
+    return score(record, values, **groups)
+
+
+def test_rows_of_medisee_by_hand():
+    own = [
+        medisee_score("a", (0.8, 0.6, 0.4, 1), (0.82, 0.62, 0.3, 0), (60, 100), length="long"),
+        medisee_score("b", (0.3, 0.2, 0.1, 0), (0.32, 0.22, 0.05, 0), (20, 300)),
+    ]
+    assert medisee({"m": own}).rows == (
+        ("m", "as published", "test, long", "0.820", "0.620", "0.600", "0.300", "0.000"),
+        ("m", "sound", "test, long", "0.800", "0.600", "0.600", "0.400", "1.000"),
+        ("m", "as published", "test, short", "0.320", "0.220", "0.067", "0.050", "0.000"),
+        ("m", "sound", "test, short", "0.300", "0.200", "0.067", "0.100", "0.000"),
+        ("m", "as published", "all", "0.570", "0.420", "0.200", "0.175", "0.000"),
+        ("m", "sound", "all", "0.550", "0.400", "0.200", "0.250", "0.500"),
+    )
+
+
+def test_meters_of_medisee_divide_by_a_little_more_than_the_number():
+    """That takes 0.999502 below what rounds to 1; pooled pixels have no meter."""
+    values = (0.999502,) * 4
+    published, sound = medisee({"m": [medisee_score("a", values, values, (999502, 1000000))]}).rows[-2:]
+    assert published[3:] == ("0.999", "0.999", "1.000", "0.999", "0.999")
+    assert sound[3:] == ("1.000",) * 5
+
+
+def test_rows_of_medreasoner_by_hand():
+    """One answer that the released code refuses, although it says that nothing was found."""
+    names = ("medreasoner_iou", "medreasoner_pdice", "medreasoner_dice", "medreasoner_refused")
+    more = ("box_iou", "points_dice", "dice", "refused")
+    first = score("a", dict(zip((*names, *more), (0.5, 1.8, 0.7, 0, 0.52, 0.9, 0.72, 0), strict=True)))
+    second = score("b", dict(zip((*names, *more), (0, 0, 0, 1, 0, 0, 0.2, 0), strict=True)), source="t")
+    assert medreasoner({"m": [first, second]}).rows == (
+        ("m", "as published", "0.250", "0.900", "0.350", "1"),
+        ("m", "sound", "0.260", "0.450", "0.460", "0"),
+    )
+    assert medreasoner_categories({"m": [first, second]}).rows == (
+        ("m", "as published", "0.500 / 1.800 / 0.700", "0.000 / 0.000 / 0.000", "0.250 / 0.900 / 0.350"),
+        ("m", "sound", "0.520 / 0.900 / 0.720", "0.000 / 0.000 / 0.200", "0.260 / 0.450 / 0.460"),
+    )
+
+
+def test_rows_of_words_by_hand():
+    """As published an answer without words is left out of its source; sources weigh the same."""
+    names = ("rouge_1", "meteor", "prs_med_rouge", "prs_med_meteor")
+    own = [
+        score("a", dict(zip(names, (0.6, 0.4, 0.6, 0.4), strict=True))),
+        score("b", dict(zip(names[:2], (0, 0), strict=True))),
+        score("c", dict(zip(names, (0.2, 0.1, 0.2, 0.1), strict=True)), source="t"),
+    ]
+    assert prs_med_words({"m": own}).rows == (
+        ("m", "as published", "0.600 / 0.400", "0.200 / 0.100", "0.400 / 0.250"),
+        ("m", "sound", "0.300 / 0.200", "0.200 / 0.100", "0.250 / 0.150"),
+    )
+
+
 def test_an_empty_table_is_still_a_table():
     assert Table("t", "Title", ("a", "b"), ()).markdown().count("|") == 6
 
@@ -182,3 +256,9 @@ def test_the_sheet_shows_the_best_and_the_worst_of_different_patients():
     assert [score.record for score in chosen(own, 2)] == ["a-0", "b-0", "a-2", "c-1"]
     assert [score.record for score in chosen(own[:3], 2)] == ["a-0", "a-1", "a-2"]
     assert not chosen([], 2)
+
+
+def test_choosing_from_many_compares_no_answer_with_all_others(monkeypatch):
+    own = scores({f"p{n}": [0.9 - n / 1000, 0.1 + n / 1000] for n in range(300)})
+    monkeypatch.setattr(RecordScore, "__eq__", lambda *_: pytest.fail("answers were compared"))
+    assert [score.record for score in chosen(own, 2)] == ["p0-0", "p1-0", "p1-1", "p0-1"]

@@ -11,11 +11,13 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from napari_medreason.core.record import runs_of
+from napari_medreason.core.evaluation_config import ModelChoice
 from napari_medreason.errors import DataSetError, MedReasonError, RunError
 from napari_medreason.io.records import write_records
+from napari_medreason_training.evaluation.answering import AnswerFile
+from napari_medreason_training.evaluation.contestants import Contestant
 from napari_medreason_training.evaluation.evaluating import evaluate
-from napari_medreason_training.evaluation.predictions import prediction_line
+from napari_medreason_training.evaluation.predictions import Prediction, prediction_line
 
 from .evaluation_cases import exact
 from .tuning_records import data_set, in_split
@@ -115,6 +117,7 @@ def test_one_record_is_evaluated_without_an_interval(tmp_path, heads):
         (HEAD.replace('images = "."', 'images = {other = "."}') + OURS, "no folder for the source 'toy'"),
         (HEAD + 'splits = ["validation"]\n' + OURS, "no record of validation .*4 train"),
         (HEAD + THEIRS.replace("theirs.jsonl", "no.jsonl"), "predictions 'no.jsonl' of theirs"),
+        (HEAD + OURS.replace("embedded", "embedded@x") + 'adapter = "y"\n', "names two adapters"),
         ("records = [\n", "can't be read as TOML"),
     ],
 )
@@ -144,10 +147,31 @@ def test_predictions_for_other_records_are_refused(tmp_path, heads):
         run(tmp_path, HEAD + THEIRS)
 
 
-def test_a_mask_of_another_size_is_refused(tmp_path, heads):
-    write_predictions(tmp_path / "theirs.jsonl", [exact(heads[-1], mask_runs=runs_of(heads[-1].mask[:10]))])
-    with pytest.raises(DataSetError, match="run lengths"):
-        run(tmp_path, HEAD + THEIRS)
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        ({"mask_runs": (3, 4)}, "run lengths"),
+        ({"mask_runs": None, "mask": "none.png"}, "none.png can't be read"),
+        ({"mask_runs": None, "probability": "small.png"}, "small.png has"),
+    ],
+)
+def test_a_faulty_picture_of_another_program_is_told_before_a_model_is_asked(tmp_path, heads, mask, words):
+    Image.new("L", (4, 3)).save(tmp_path / "small.png")
+    write_predictions(tmp_path / "theirs.jsonl", [exact(heads[-2]), exact(heads[-1], **mask)])
+    with pytest.raises(DataSetError, match=words):
+        run(tmp_path, HEAD + OURS + THEIRS)
+    assert not (tmp_path / "evaluation").exists()
+
+
+def test_an_answer_is_on_the_disk_before_the_next_one_is_asked_for(tmp_path, monkeypatch):
+    """When a file is flushed to the disk, the answer has left the program already."""
+    flushed = []
+    entrant = Contestant(ModelChoice(id="embedded"), {"id": "embedded"}, None, "")
+    kept = AnswerFile(tmp_path / "out", entrant, resume=False)
+    monkeypatch.setattr("os.fsync", lambda _: flushed.append(kept.file.read_bytes().count(b"\n")))
+    for name in "ab":
+        kept.add(Prediction(name), None)
+    assert flushed == [1, 2]
 
 
 def test_patients_that_a_model_has_learnt_from_are_told_in_the_heading(tmp_path, heads):

@@ -45,7 +45,32 @@ def test_half_a_mask_by_hand():
     assert (values["dice"], values["iou"]) == (pytest.approx(2 / 3), 0.5)
     assert (values["common"], values["union"]) == (50, 100)
     assert (values["box_iou"], values["box_right"]) == (0.5, 0)
-    assert (values["points_dice"], values["medreasoner_refused"]) == (0, 1)
+    assert (values["medreasoner_refused"], values["medreasoner_dice"]) == (0, 0.6667)
+
+
+def test_a_mask_alone_has_the_box_and_the_points_of_the_mask():
+    asked = squares_record(TRUE)
+    values = scored(asked, Prediction(asked.id, mask_runs=runs_of(TRUE))).values
+    assert (values["box_iou"], values["points_dice"], values["medreasoner_refused"]) == (1, 1, 0)
+    assert (values["medreasoner_iou"], values["medreasoner_pdice"]) == pytest.approx((1, 2), abs=1e-3)
+
+
+def test_what_the_released_code_refuses_has_no_dice_there_either():
+    """A box without points is scored here; as released the whole answer counts for nothing."""
+    asked = squares_record(TRUE)
+    text = '<answer>{"bbox": [84, 126, 293, 335]}</answer>'
+    values = scored(asked, exact(asked, written=text)).values
+    assert (values["dice"], values["box_iou"]) == (1, 1)
+    assert (values["medreasoner_refused"], values["medreasoner_dice"]) == (1, 0)
+
+
+def test_true_boxes_of_medisee_as_released_end_one_pixel_early():
+    """The exact box has 100 pixels and the released truth 81 of them; of a single pixel nothing is left."""
+    values = scored(squares_record(TRUE), exact(squares_record(TRUE))).values
+    assert (values["box_iou"], values["medisee_box_iou"], values["medisee_box_right"]) == (1, 0.81, 1)
+    asked = squares_record(square(7, 9, 8, 10))
+    values = scored(asked, exact(asked)).values
+    assert (values["box_iou"], values["medisee_box_iou"], values["medisee_box_right"]) == (1, 0, 0)
 
 
 @pytest.mark.parametrize("status", ["absent", "unknown", "outside", "refused"])
@@ -56,6 +81,17 @@ def test_what_was_not_found_stays_in_the_means_as_zero(status):
     assert values["refused"] == (status == "refused")
     assert values["not_found"] == (status != "refused")
     assert values["medreasoner_refused"] == 1
+    assert (values["dice_256"], values["iou_256"]) == (0, 0)
+    # As released, the last threshold takes the whole image, and 100 of its 1600 pixels are right.
+    assert values["prs_med_dice"] == pytest.approx(200 / 1700 / 256)
+
+
+def test_every_grey_value_of_eight_bits_reaches_its_own_threshold(tmp_path):
+    """One pixel of each: at the thresholds from 1 down to 0 there are 1, 2, … 256 of them."""
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(tmp_path / "p.png")
+    asked = squares_record(np.ones((16, 16), dtype=bool))
+    values = scored(asked, Prediction(asked.id, probability="p.png"), tmp_path).values
+    assert values["iou_256"] == pytest.approx(np.arange(1, 257).mean() / 256)
 
 
 def test_the_released_protocol_over_thresholds_is_reproduced_from_a_picture(real_data, tmp_path):
@@ -90,12 +126,14 @@ def test_probabilities_make_the_mask_at_one_half_and_are_stretched_as_released(t
 def test_a_released_text_is_scored_like_the_box_and_points_in_it():
     asked = squares_record(TRUE)
     truth = json.loads(ground_truth(asked))
+    assert truth["bbox_2d"] == [84, 126, 293, 335]  # 21 pixels each of ours; the last one is inside
     fields = {"bbox": truth["bbox_2d"], "points_1": truth["point_2d"][0], "points_2": truth["point_2d"][1]}
     text = f"<think>It lies there.</think><answer>{json.dumps(fields)}</answer>"
     values = scored(asked, exact(asked, points_plane=None, written=text)).values
     assert values["medreasoner_iou"] == pytest.approx(1, abs=1e-3)
     assert values["medreasoner_pdice"] == pytest.approx(2, abs=1e-3)
-    assert (values["box_iou"], values["points_dice"]) == pytest.approx((1, 1), abs=0.03)
+    assert values["box_iou"] == pytest.approx(1)
+    assert values["points_dice"] == pytest.approx(1, abs=0.03)
     broken = scored(asked, Prediction(asked.id, written="I see nothing."))
     assert (broken.status, broken.values["medreasoner_refused"]) == ("refused", 1)
     assert "no usable answer" in broken.reason
@@ -108,9 +146,9 @@ def test_texts_of_the_released_model_score_as_its_own_evaluation_scored_them(rea
         truth = json.loads(case["ground_truth"])
         if len(truth.get("point_2d", [])) != 2:
             continue
-        asked = replace(
-            squares_record(mask), box_plane=tuple(truth["bbox_2d"]), key_points_plane=tuple(truth["point_2d"])
-        )
+        x0, y0, x1, y1 = truth["bbox_2d"]
+        places = {"box_plane": (x0, y0, x1 + 1, y1 + 1), "key_points_plane": tuple(truth["point_2d"])}
+        asked = replace(squares_record(mask), **places)
         values = scored(asked, Prediction(asked.id, written=case["prediction"])).values
         expected = case["eval_think_True"]
         assert values["medreasoner_refused"] == expected["failed"], case["tag"]

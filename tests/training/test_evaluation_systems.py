@@ -21,9 +21,10 @@ from napari_medreason.models.prs_med import load_prs_med
 from napari_medreason_sample_data import ct_folder
 from napari_medreason_training.evaluation.answering import AnswerFile
 from napari_medreason_training.evaluation.asked import asked_records
-from napari_medreason_training.evaluation.contestants import Contestant
+from napari_medreason_training.evaluation.contestants import Contestant, contestants
 from napari_medreason_training.evaluation.evaluating import evaluate
 from napari_medreason_training.evaluation.predictions import answer_of, of_grounding, read_predictions
+from napari_medreason_training.evaluation.report import heading
 from napari_medreason_training.evaluation.scores import record_score
 
 from ..models.adapter_cases import embedded_adapter
@@ -117,6 +118,54 @@ def test_an_adapter_is_evaluated_beside_its_base_and_its_own_patients_are_told(t
     assert report.count(f"**{learnt} of 6 records are of patients that it has learnt from**") == 2
     assert "adapter “Our lesions”" in report
     assert "figures are too good" in report
+
+
+def heading_of(tmp_path, *models):
+    """What the report says of these models before they are asked."""
+    text = HEAD + 'splits = ["train", "test"]\n' + "".join(f"[[models]]\n{model}\n" for model in models)
+    config = evaluation_config(text, "eval.toml")
+    asked = asked_records(config, tmp_path)
+    entrants = contestants(config, tmp_path, asked)
+    assert str(tmp_path) not in str([one.about for one in entrants])
+    return "\n".join(heading(entrants, asked, config))
+
+
+def test_an_adapter_is_known_however_its_id_names_it(tmp_path, monkeypatch):
+    """On the pair, and by its folder, whose path is told nowhere."""
+    monkeypatch.setenv("MEDREASON_ADAPTERS", str(tmp_path / "store"))
+    data_set(tmp_path)
+    folder = embedded_adapter(tmp_path / "first" / "adapter", expert_id="brain_mr")
+    sha256 = asked_records(evaluation_config(HEAD + '[[models]]\nid = "embedded"\n', "x"), tmp_path).sha256
+    write_adapter_card(folder, replace(read_adapter_card(folder), data_sha256=sha256))
+    stored = accept(folder)
+    words = heading_of(tmp_path, f'id = "embedded-pair@{stored.id}"', f'id = "embedded@{folder.as_posix()}"')
+    assert words.count("records are of patients that it has learnt from") == 2
+    assert "**embedded@adapter**: model embedded@our-lesions, adapter “Our lesions”" in words
+    assert str(tmp_path) not in words
+
+
+def test_of_an_adapter_without_a_past_nothing_is_said(tmp_path):
+    data_set(tmp_path)
+    folder = embedded_adapter(tmp_path / "adapter", expert_id="brain_mr")
+    write_adapter_card(folder, replace(read_adapter_card(folder), data_sha256="", date=""))
+    words = heading_of(tmp_path, 'id = "embedded"\nadapter = "adapter"')
+    assert "its adapter's card does not say what it was trained on" in words
+    assert "adapter “Our lesions”\n" in words
+    write_adapter_card(folder, replace(read_adapter_card(folder), data_sha256="0" * 64, date="2026-01-02"))
+    words = heading_of(tmp_path, 'id = "embedded"\nadapter = "adapter"')
+    assert "other records, or on another version of these" in words
+    assert "adapter “Our lesions” of 2026-01-02\n" in words
+
+
+def test_an_adapter_for_another_model_is_told_before_anything_is_asked(tmp_path):
+    """In its own folder, which does not say what it is for."""
+    data_set(tmp_path)
+    folder = embedded_adapter(tmp_path / "adapter", expert_id="brain_mr")
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+    (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
+    write_adapter_card(folder, replace(read_adapter_card(folder), kind="peft", base="lingshu-7b"))
+    with pytest.raises(WeightsError, match="was made for lingshu-7b, not for embedded"):
+        heading_of(tmp_path, 'id = "embedded"\nadapter = "adapter"')
 
 
 def test_the_proposal_of_a_reasoner_is_what_is_scored_and_not_the_box_of_its_mask():

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from napari_medreason import io
-from napari_medreason.core.plane import Point
+from napari_medreason.core.plane import Box, Point
 from napari_medreason.core.record import Record, Split
 from napari_medreason.core.strict import parse_json
 from napari_medreason.errors import DataSetError
@@ -87,17 +87,19 @@ def _row(record: Record, picture: bytes) -> dict[str, Any]:
 
 
 def ground_truth(record: Record) -> str:
-    """Box and key points as JSON, in pixels of the square picture."""
+    """Box and key points as JSON, in pixels of the square picture; the box names its first and last pixel."""
     rows, columns = record.image.shape
-    x0, y0, x1, y1 = record.box_plane
-    box = [
-        round(x0 * SIZE / columns),
-        round(y0 * SIZE / rows),
-        round(x1 * SIZE / columns),
-        round(y1 * SIZE / rows),
-    ]
+    box = written_box(record.box_plane, rows, columns)
     points = [_scaled(point, rows, columns) for point in record.key_points_plane]
     return json.dumps({"bbox_2d": box, "point_2d": points})
+
+
+def written_box(box_plane: Box, rows: int, columns: int) -> tuple[int, int, int, int]:
+    """A half-open box of a plane as it is written down: first and last pixel of the square picture."""
+    x0, y0, x1, y1 = box_plane
+    left, top = round(x0 * SIZE / columns), round(y0 * SIZE / rows)
+    right, bottom = round(x1 * SIZE / columns) - 1, round(y1 * SIZE / rows) - 1
+    return left, top, max(left, right), max(top, bottom)
 
 
 def _scaled(point: Point, rows: int, columns: int) -> list[int]:

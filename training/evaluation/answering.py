@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -57,6 +58,8 @@ class AnswerFile:
         try:
             with self.file.open("a", encoding="utf-8", newline="\n") as handle:
                 handle.write(prediction_line(prediction) + "\n")
+                handle.flush()
+                os.fsync(handle.fileno())
         except OSError as error:
             raise RunError(
                 f"answers can't be written ({error.strerror or error}); free some space, then go on with "

@@ -12,8 +12,9 @@ from napari_medreason.core.run_config import read_run_config
 from napari_medreason.core.run_folder import CONFIG, paths_from
 from napari_medreason.errors import MedReasonError, RunError
 from napari_medreason.io.records import read_records
-from napari_medreason.models.adapter_card import AdapterCard, read_adapter_card
-from napari_medreason.models.adapters import installed
+from napari_medreason.models.adapted import check_base, named_adapter
+from napari_medreason.models.adapter_card import AdapterCard
+from napari_medreason.models.adapter_store import from_folder
 from napari_medreason.models.base import GroundingModel
 from napari_medreason.models.published import check_weights
 
@@ -66,7 +67,7 @@ def _contestant(choice: ModelChoice, base: Path, asked: AskedRecords) -> Contest
     else:
         info = models.info(choice.id)
         check_weights(choice.id, info.weights)
-        about |= {"id": choice.id, "licence": info.licence, "options": _plain(choice.options)}
+        about |= {"id": info.id, "licence": info.licence, "options": _plain(choice.options)}
         card, folder = _adapter(choice, base)
     if card is not None:
         about |= {"adapter": card.name, "adapter_data_sha256": card.data_sha256, "adapter_date": card.date}
@@ -84,11 +85,13 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _adapter(choice: ModelChoice, base: Path) -> tuple[AdapterCard | None, Path | None]:
-    """Card and folder of the adapter that the choice names, by folder or as BASE@ID."""
+    """Card and folder of the adapter that the choice names; WeightsError when it is for another base."""
     if choice.adapter:
-        return read_adapter_card(base / choice.adapter), base / choice.adapter
-    found = next((one for one in installed() if one.model_id == choice.id), None)
-    return (found.card, found.folder) if found else (None, None)
+        adapter = from_folder(base / choice.adapter)
+        check_base(choice.id, adapter)
+        return adapter.card, adapter.folder
+    found = named_adapter(choice.id)
+    return (found[1].card, found[1].folder) if found else (None, None)
 
 
 def _learnt(
@@ -105,9 +108,11 @@ def _learnt(
         known = _of_run(folder.parent)
         if known is not None:
             return known, "the records of its adapter's run"
+    if not card.data_sha256:
+        return None, "its adapter's card does not say what it was trained on"
     return None, (
-        "its adapter was trained on other records than these; name them with learnt_from to have their "
-        "patients compared"
+        "its adapter was trained on other records, or on another version of these; name them with "
+        "learnt_from to have their patients compared"
     )
 
 

@@ -11,9 +11,8 @@ from napari_medreason.core.evaluation_config import (
     COPY,
     REPORT,
     EvaluationConfig,
-    evaluation_config,
+    read_evaluation_config,
 )
-from napari_medreason.errors import RunError
 from napari_medreason.io import replace_file
 
 from .answering import AnswerFile, Progress, ask_all, make_folder, tell
@@ -30,11 +29,8 @@ from .words import meteor_variant
 
 def evaluate(config_file: Path, out: Path | None = None, *, resume: bool = False) -> Path:
     """Do an evaluation as its file says; gives the folder of results. Errors are MedReasonErrors."""
-    try:
-        text = config_file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{config_file.name} can't be read as text ({error}); check its path") from error
-    config, base = evaluation_config(text, config_file.name), config_file.absolute().parent
+    text, config = read_evaluation_config(config_file)
+    base = config_file.absolute().parent
     out = out or base / config.out
     asked = asked_records(config, base)
     entrants = _looked_up(config, base, asked)
@@ -54,7 +50,7 @@ def _looked_up(config: EvaluationConfig, base: Path, asked: AskedRecords) -> tup
     for choice in config.models:
         refuse_missing(choice, base)
         if choice.predictions:
-            given_answers(choice.title, asked, base / choice.predictions)
+            given_answers(choice.title, asked, base / choice.predictions).check(asked.records)
     if config.pictures or any(not choice.predictions for choice in config.models):
         check_images(asked.records, config, base)
     return contestants(config, base, asked)

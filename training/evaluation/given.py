@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from napari_medreason.core.record import Record
 from napari_medreason.errors import RunError
 
 from .asked import AskedRecords
-from .predictions import Answer, Prediction, answer_of, read_predictions
+from .predictions import Answer, Prediction, answer_of, check_prediction, read_predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,12 @@ class GivenAnswers:
         given = self.predictions.get(record.id)
         refused = Prediction(record.id, status="refused", reason="no answer given")
         return answer_of(given or refused, record, self.folder)
+
+    def check(self, records: Iterable[Record]) -> None:
+        """DataSetError when a mask or picture given to a record is not there, or of another size."""
+        for record in records:
+            if record.id in self.predictions:
+                check_prediction(self.predictions[record.id], record, self.folder)
 
 
 def given_answers(title: str, asked: AskedRecords, file: Path) -> GivenAnswers:

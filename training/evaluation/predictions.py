@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from napari_medreason.core.answer_text import parse_answer
 from napari_medreason.core.grounding import Grounding, mask_box
+from napari_medreason.core.keypoints import key_points
 from napari_medreason.core.plane import Box, Point
 from napari_medreason.core.record import Record, mask_of, runs_of
 from napari_medreason.core.strict import from_plain, parse_json, to_plain
@@ -128,7 +130,18 @@ def answer_of(prediction: Prediction, record: Record, folder: Path) -> Answer:
     probability = _probability(prediction, shape, folder)
     mask = _mask(prediction, probability, shape, folder)
     box = prediction.box_plane or mask_box(mask)
-    return Answer(prediction, mask, probability, box, prediction.points_plane)
+    points = prediction.points_plane or (key_points(mask) if mask.any() else None)
+    return Answer(prediction, mask, probability, box, points)
+
+
+def check_prediction(prediction: Prediction, record: Record, folder: Path) -> None:
+    """DataSetError as of `answer_of`, for what can be told without reading the pixels of pictures."""
+    where, shape = f"prediction for {prediction.record}", record.image.shape
+    if prediction.mask_runs is not None:
+        _mask_of_runs(prediction.mask_runs, shape, where)
+    for name in filter(None, (prediction.mask, prediction.probability)):
+        with _opened(folder, name, where) as picture:
+            _check_size(name, (picture.height, picture.width), shape, where)
 
 
 def _with_written(prediction: Prediction, shape: tuple[int, int]) -> Prediction:
@@ -143,7 +156,8 @@ def _with_written(prediction: Prediction, shape: tuple[int, int]) -> Prediction:
     box, points = prediction.box_plane, prediction.points_plane
     if box is None and parsed.box is not None:
         x0, y0, x1, y1 = parsed.box
-        box = (x0 * columns / SIZE, y0 * rows / SIZE, x1 * columns / SIZE, y1 * rows / SIZE)
+        # Written boxes name their last pixel; those of a plane end behind it.
+        box = (x0 * columns / SIZE, y0 * rows / SIZE, (x1 + 1) * columns / SIZE, (y1 + 1) * rows / SIZE)
     if points is None and parsed.points is not None:
         (ax, ay), (bx, by) = (
             ((x + 0.5) * columns / SIZE - 0.5, (y + 0.5) * rows / SIZE - 0.5) for x, y in parsed.points
@@ -162,13 +176,17 @@ def _mask(
     if prediction.status == "refused":
         return np.zeros(shape, dtype=bool)
     if prediction.mask_runs is not None:
-        try:
-            return mask_of(prediction.mask_runs, shape)
-        except ValueError as error:
-            raise DataSetError(f"{where}: {error}; give the mask in the plane of the record") from error
+        return _mask_of_runs(prediction.mask_runs, shape, where)
     if prediction.mask:
         return np.asarray(_picture(folder, prediction.mask, shape, where) > 0)
     return np.zeros(shape, dtype=bool) if probability is None else np.asarray(probability >= 0.5)
+
+
+def _mask_of_runs(runs: tuple[int, ...], shape: tuple[int, int], where: str) -> NDArray[np.bool_]:
+    try:
+        return mask_of(runs, shape)
+    except ValueError as error:
+        raise DataSetError(f"{where}: {error}; give the mask in the plane of the record") from error
 
 
 def _probability(prediction: Prediction, shape: tuple[int, int], folder: Path) -> NDArray[np.float32] | None:
@@ -180,19 +198,30 @@ def _probability(prediction: Prediction, shape: tuple[int, int], folder: Path) -
 
 
 def _picture(folder: Path, name: str, shape: tuple[int, int], where: str) -> NDArray[Any]:
+    with _opened(folder, name, where) as opened:
+        grey = opened if opened.mode in ("L", "I", "I;16") else opened.convert("L")
+        pixels = np.asarray(grey)
+    _check_size(name, pixels.shape, shape, where)
+    return pixels
+
+
+@contextmanager
+def _opened(folder: Path, name: str, where: str) -> Iterator[Image.Image]:
+    """A picture whose pixels are read when they are looked at; DataSetError whenever that fails."""
     try:
         with Image.open(folder / name) as opened:
-            grey = opened if opened.mode in ("L", "I", "I;16") else opened.convert("L")
-            pixels = np.asarray(grey)
+            yield opened
     except (OSError, UnidentifiedImageError) as error:
         reason = getattr(error, "strerror", None) or "it is no picture"
         raise DataSetError(f"{where}: {Path(name).name} can't be read ({reason}); check its path") from error
-    if pixels.shape != shape:
+
+
+def _check_size(name: str, found: tuple[int, ...], shape: tuple[int, int], where: str) -> None:
+    if found != shape:
         raise DataSetError(
-            f"{where}: {Path(name).name} has {pixels.shape} pixels and its record's plane {shape}; give it "
-            "in the plane's own pixels"
+            f"{where}: {Path(name).name} has {found} pixels and its record's plane {shape}; give it in the "
+            "plane's own pixels"
         )
-    return pixels
 
 
 def _numbers(box: Box | None) -> Box | None:

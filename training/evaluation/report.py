@@ -86,7 +86,8 @@ def _who(entrant: Contestant) -> str:
         return f"answers of another program, from {about['predictions']}"
     weights = "".join(f", weights {sha256[:12]}" for sha256 in about.get("weights_sha256", ()))
     words = "; its words come from a template" if about.get("templated") else ""
-    adapter = f", adapter “{about['adapter']}” of {about['adapter_date']}" if "adapter" in about else ""
+    date = f" of {about['adapter_date']}" if about.get("adapter_date") else ""
+    adapter = f", adapter “{about['adapter']}”{date}" if "adapter" in about else ""
     options = ", ".join(f"{name}={value}" for name, value in about["options"].items())
     return f"model {about['id']}{adapter}{weights}{f' ({options})' if options else ''}{words}"
 

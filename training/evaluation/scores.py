@@ -2,7 +2,7 @@
 
 A name begins with the paper where a score is made as its released code makes it ("prs_med", "medisee",
 "medreasoner"); the others are sound. A score that does not apply is left out; an answer without a mask, box
-or points scores 0 there.
+or points scores 0 there, but for prs_med_dice and prs_med_iou, whose last threshold takes the whole image.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from napari_medreason.core.answer_text import format_answer
 from napari_medreason.core.metrics import MaskOverlap, mask_overlap, stretched, threshold_curves
+from napari_medreason.core.plane import Box
 from napari_medreason.core.record import Record
 from napari_medreason.core.released_answers import ReleasedScore, released_score
 
-from ..data.released_u_mrg import SIZE, ground_truth
+from ..data.released_u_mrg import SIZE, ground_truth, written_box
 from ..measures import box_iou, circle_overlap
 from ..metrics_medisee import ACCURATE_IOU, released_dice, released_iou
 from ..metrics_text import text_scores
@@ -105,16 +106,18 @@ def _mask_scores(overlap: MaskOverlap) -> Values:
 def _curve_scores(answer: Answer, true: NDArray[np.bool_]) -> Values:
     """Dice and IoU over 256 thresholds; a mask without probabilities is 0 outside and 1 inside.
 
-    As released, each image's probabilities are stretched from 0 to 1 and kept in 8 bits.
+    Without either the sound ones are 0. As released, each image's probabilities are stretched from 0 to 1
+    and kept in 8 bits.
     """
     given = answer.probability
     probability = answer.mask.astype(np.float32) if given is None else given
     sound = threshold_curves(probability, true)
     kept = np.floor(stretched(probability) * 255 + _ROUNDING) / 255
     released = threshold_curves(kept, true, empty_as_released=True)
+    given_any = given is not None or bool(answer.mask.any())
     return {
-        "dice_256": sound.mean_dice,
-        "iou_256": sound.mean_iou,
+        "dice_256": sound.mean_dice if given_any else 0.0,
+        "iou_256": sound.mean_iou if given_any else 0.0,
         "prs_med_dice": released.mean_dice,
         "prs_med_iou": released.mean_iou,
     }
@@ -122,12 +125,23 @@ def _curve_scores(answer: Answer, true: NDArray[np.bool_]) -> Values:
 
 def _place_scores(record: Record, answer: Answer) -> Values:
     """Overlap of boxes, and of the circles that have the key points as diameters."""
-    overlap = box_iou(answer.box, record.box_plane) if answer.box is not None else 0.0
-    values = {"box_iou": overlap, "box_right": float(overlap > ACCURATE_IOU)}
+    values = _box_scores("", answer.box, record.box_plane)
+    values |= _box_scores("medisee_", answer.box, _medisee_truth(record.box_plane))
     circles = None if answer.points is None else circle_overlap(answer.points, record.key_points_plane)
     values["points_dice"] = 0.0 if circles is None else circles.dice
     values["points_iou"] = 0.0 if circles is None else circles.iou
     return values
+
+
+def _box_scores(prefix: str, found: Box | None, true: Box) -> Values:
+    overlap = box_iou(found, true) if found is not None else 0.0
+    return {f"{prefix}box_iou": overlap, f"{prefix}box_right": float(overlap > ACCURATE_IOU)}
+
+
+def _medisee_truth(box: Box) -> Box:
+    """As released, a true box ends at its last pixel's index (losses_medisee.mask_to_box)."""
+    x0, y0, x1, y1 = box
+    return x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)
 
 
 def _medreasoner_scores(record: Record, answer: Answer, overlap: MaskOverlap) -> Values:
@@ -137,7 +151,7 @@ def _medreasoner_scores(record: Record, answer: Answer, overlap: MaskOverlap) ->
     return {
         "medreasoner_iou": score.iou,
         "medreasoner_pdice": score.pdice,
-        "medreasoner_dice": round(dice, 4),
+        "medreasoner_dice": 0.0 if score.failed else round(dice, 4),
         "medreasoner_refused": float(score.failed),
     }
 
@@ -149,16 +163,10 @@ def _released_score(record: Record, answer: Answer) -> ReleasedScore:
     if answer.box is None or answer.points is None:
         return ReleasedScore(failed=True)
     rows, columns = record.image.shape
-    x0, y0, x1, y1 = answer.box
-    box = (
-        round(x0 * SIZE / columns),
-        round(y0 * SIZE / rows),
-        round(x1 * SIZE / columns),
-        round(y1 * SIZE / rows),
-    )
     (ax, ay), (bx, by) = (
         (int((x + 0.5) * SIZE / columns), int((y + 0.5) * SIZE / rows)) for x, y in answer.points
     )
+    box = written_box(answer.box, rows, columns)
     return released_score(format_answer("", box, ((ax, ay), (bx, by))), ground_truth(record))
 
 

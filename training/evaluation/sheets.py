@@ -36,7 +36,8 @@ def chosen(scores: Sequence[RecordScore], count: int) -> list[RecordScore]:
     """
     ordered = sorted(scores, key=lambda s: (-s.values["dice"], s.status == "found", s.record))
     best = _varied(ordered, count)
-    rest = [score for score in ordered if score not in best]
+    shown = {score.record for score in best}
+    rest = [score for score in ordered if score.record not in shown]
     return [*best, *reversed(_varied(rest[::-1], count))]
 
 
@@ -45,10 +46,10 @@ def _varied(ordered: Sequence[RecordScore], count: int) -> list[RecordScore]:
     firsts: dict[tuple[str, str], RecordScore] = {}
     for score in ordered:
         firsts.setdefault((score.patient, score.groups["structure"]), score)
-    first = list(firsts.values())
-    others = [score for score in ordered if score not in first]
-    kept = [*first, *others][:count]
-    return [score for score in ordered if score in kept]
+    first = {score.record for score in firsts.values()}
+    ranked = sorted(ordered, key=lambda score: score.record not in first)
+    kept = {score.record for score in ranked[:count]}
+    return [score for score in ordered if score.record in kept]
 
 
 def write_sheet(

@@ -46,8 +46,9 @@ def prs_med_words(scores: Scores) -> Table:
     """ROUGE-1 and METEOR of each source and of all."""
     kinds = {AS_PUBLISHED: ("prs_med_rouge", "prs_med_meteor"), SOUND: ("rouge_1", "meteor")}
     note = (
-        "ROUGE-1 (F-measure, stemmed) / METEOR against the record's answer. As published: answers without "
-        "words are left out; sound: they score 0. The last column is the unweighted mean over sources."
+        "ROUGE-1 (F-measure, stemmed) / METEOR against the record's answer; the released code compares with "
+        "the column `position` of its files, which records don't have. As published: answers without words "
+        "are left out; sound: they score 0. The last column is the unweighted mean over sources."
     )
     columns, rows = _by_group(scores, "source", kinds, _mean_of_sources)
     return Table("prs_med_words", "PRS-Med: words", (*columns, "mean"), rows, note)
@@ -66,7 +67,8 @@ def medisee(scores: Scores) -> Table:
             rows.append((model, AS_PUBLISHED, name, *_medisee_published(some)))
             rows.append((model, SOUND, name, *_medisee_sound(some)))
     note = (
-        "As published: the constants of the released validation, whose meters divide by the count + 0.00001. "
+        "As published: the constants of the released validation, whose meters divide by the count + "
+        "0.00001, and whose true boxes end at the index of their last pixel, one too early. "
         "Boxes are the proposed ones where the model tells them, else those of the mask."
     )
     columns = ("model", "figures", "records", "Dice", "gIoU", "cIoU", "box IoU", "box Acc@0.5")
@@ -137,8 +139,8 @@ def _medisee_published(own: Sequence[RecordScore]) -> tuple[str, ...]:
         _sum(own, "medisee_dice") / count,
         _sum(own, "medisee_iou") / count,
         _sum(own, "common") / (_sum(own, "union") + 1e-10),
-        _sum(own, "box_iou") / count,
-        _sum(own, "box_right") / count,
+        _sum(own, "medisee_box_iou") / count,
+        _sum(own, "medisee_box_right") / count,
     )
     return tuple(map(plain, values))
 
