@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from napari_medreason.errors import MedReasonError
@@ -30,14 +29,3 @@ def text_scores(found: str, true: str) -> TextScores:
         ) from error
     scores = RougeScorer(["rouge1", "rougeL"], use_stemmer=True).score(true, found)
     return TextScores(scores["rouge1"].fmeasure, scores["rougeL"].fmeasure)
-
-
-def mean_text_scores(pairs: Sequence[tuple[str, str]]) -> TextScores:
-    """Means over (found, true) texts; ValueError for none."""
-    if not pairs:
-        raise ValueError("there are no texts to average over")
-    scores = [text_scores(found, true) for found, true in pairs]
-    count = len(scores)
-    return TextScores(
-        sum(score.rouge_1 for score in scores) / count, sum(score.rouge_l for score in scores) / count
-    )

@@ -1,11 +1,10 @@
-"""How well masks agree, one image and many: Dice, IoU, and the curves over 256 thresholds.
+"""How well two masks agree: Dice, IoU, and the curves over 256 thresholds.
 
 Two empty masks agree fully (Dice and IoU 1), unless a function says that it follows released code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,7 +47,7 @@ def mask_overlap(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> MaskOverl
 
 @dataclass(frozen=True, eq=False)
 class ThresholdCurves:
-    """Dice and IoU of one image, or means over many, at each threshold from 1 down to 0 (256,)."""
+    """Dice and IoU of one image at each threshold from 1 down to 0 (256,)."""
 
     dice: NDArray[np.float64]
     iou: NDArray[np.float64]
@@ -102,15 +101,6 @@ def threshold_curves(
         dice = np.where(both > 0, 2 * common / both, nothing)
         iou = np.where(both > 0, common / (both - common), nothing)
     return ThresholdCurves(dice, iou)
-
-
-def mean_curves(curves: Sequence[ThresholdCurves]) -> ThresholdCurves:
-    """Curves of a data set: means over its images at each threshold; ValueError for none."""
-    if not curves:
-        raise ValueError("there are no images to average over")
-    return ThresholdCurves(
-        np.mean([curve.dice for curve in curves], axis=0), np.mean([curve.iou for curve in curves], axis=0)
-    )
 
 
 def stretched(values: NDArray[np.floating]) -> NDArray[np.float64]:

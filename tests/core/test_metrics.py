@@ -7,9 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_medreason.core.metrics import (
-    ThresholdCurves,
     mask_overlap,
-    mean_curves,
     stretched,
     threshold_curves,
 )
@@ -45,15 +43,6 @@ def test_what_is_empty_scores_nothing_only_as_released():
     sound, released = (threshold_curves(probability, true, empty_as_released=flag) for flag in (False, True))
     assert sound.dice_at(0.5) == (pytest.approx(0.5, abs=0.01), 1)
     assert (sound.best_dice, released.best_dice, released.mean_iou) == (1, 0, 0)
-
-
-def test_means_go_over_images_first():
-    one, other = ThresholdCurves(*np.eye(2, 256)[[0, 0]]), ThresholdCurves(*np.eye(2, 256)[[1, 1]])
-    together = mean_curves([one, other])
-    assert together.best_dice == 0.5
-    assert together.mean_iou == pytest.approx(1 / 256)
-    with pytest.raises(ValueError, match="no images"):
-        mean_curves([])
 
 
 @given(st.floats(-5, 5, width=32), st.floats(0.5, 3, width=32))
