@@ -27,7 +27,7 @@ from .tiny_models import save_tiny_reasoner
 
 SPOTS = Spots(train=80, validation=2, test=12)
 WARM_UP_STEPS = 200
-STEPS = 120
+STEPS = 160
 ENOUGH_FORM = 0.95
 VARIANTS: tuple[RewardVariant, ...] = ("soft", "hard", "base")
 _WRITTEN = format_answer(ANSWER, (1, 2, 3, 4), ((1, 2), (3, 4)))
@@ -36,9 +36,11 @@ _SHARED: Mapping[str, Any] = {
     "prompt": "prompt.txt",
     "max_answer_tokens": 26,
     "repetition_penalty": 1.0,
+    # A patch of 14 pixels has 1,176 numbers: a step of Adam on its weights upsets all that was learnt.
+    "vision": False,
 }
-_WARM_UP: Mapping[str, Any] = {**_SHARED, "learning_rate": 2e-3, "vision": False}
-_GRPO: Mapping[str, Any] = {**_SHARED, "learning_rate": 1e-4, "prompts": 8, "group": 8, "at_once": 64}
+_WARM_UP: Mapping[str, Any] = {**_SHARED, "learning_rate": 2e-3}
+_GRPO: Mapping[str, Any] = {**_SHARED, "learning_rate": 2e-4, "prompts": 8, "group": 8, "at_once": 64}
 
 
 def prove(seed: int, data: Path | None, out: Path) -> dict[str, Any]:
