@@ -106,6 +106,15 @@ def interval_by_patient(values: Mapping[str, Sequence[float]], seed: int = 0) ->
     means = np.array([float(np.mean(list(own))) for own in values.values() if len(own)])
     if len(means) < 2:
         return None
-    drawn = np.random.default_rng(seed).choice(means, (BOOTSTRAP_DRAWS, len(means)))
-    low, high = np.percentile(drawn.mean(1), [2.5, 97.5])
+    return percentiles(means[patients_drawn(len(means), BOOTSTRAP_DRAWS, seed)].mean(1))
+
+
+def patients_drawn(patients: int, draws: int, seed: int) -> NDArray[np.int64]:
+    """Numbers of the patients of each draw of a bootstrap, (draws, patients), with replacement."""
+    return np.random.default_rng(seed).integers(0, patients, (draws, patients))
+
+
+def percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The 95 % interval of draws: what lies between their percentiles 2.5 and 97.5."""
+    low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_medreason.core.evaluation_config import evaluation_config
 from napari_medreason_training.evaluation.figures import difference, figure, mean_of, pooled
 from napari_medreason_training.evaluation.scores import RecordScore
 from napari_medreason_training.evaluation.sheets import chosen
@@ -23,6 +24,7 @@ from napari_medreason_training.evaluation.tables_published import (
     prs_med_words,
     published_tables,
 )
+from napari_medreason_training.measures import interval_by_patient
 
 DRAWS = {"seed": 1, "resamples": 500}
 DICE = mean_of("dice")
@@ -104,6 +106,17 @@ def test_the_mean_of_patients_gives_each_the_same_weight():
     assert figure(first, DICE, **DRAWS, patients_first=True).value == pytest.approx(0.5)
     assert difference(first, second, DICE, **DRAWS).value == pytest.approx(0.85)
     assert difference(first, second, DICE, **DRAWS, patients_first=True).value == pytest.approx(0.25)
+
+
+def test_adapters_cards_and_reports_have_the_same_interval_of_a_gain():
+    """A card bootstraps each patient's gains, a report both models' scores, with the same draws."""
+    before = {"a": [0.1, 0.2], "b": [0.5], "c": [0.3, 0.9, 0.4], "d": [0.6]}
+    after = {"a": [0.4, 0.2], "b": [0.6], "c": [0.3, 0.8, 0.9], "d": [0.5]}
+    gains = {name: np.subtract(after[name], before[name]).tolist() for name in before}
+    config = evaluation_config('records = ["r"]\nimages = "."\n[[models]]\nid = "embedded"\n', "eval.toml")
+    draws = {"seed": config.seed, "resamples": config.resamples}
+    found = difference(scores(before), scores(after), DICE, **draws, patients_first=True)
+    assert found.interval == pytest.approx(interval_by_patient(gains))
 
 
 def test_a_pooled_quotient_is_of_sums():

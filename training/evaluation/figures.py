@@ -14,11 +14,11 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from ..measures import patients_drawn, percentiles
 from .scores import RecordScore
 
 EXACT_PATIENTS = 12
 """Up to so many patients all exchanges of the two models are tried, 4096 at most."""
-_CONFIDENCE = 95.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def figure(
     sums = _weighed(np.array(list(by_patient.values())), patients_first=patients_first)
     value = _ratio(sums[:, :2].sum(axis=0))
     drawn = _draws(len(sums), seed, resamples)
-    interval = None if drawn is None else _percentiles(_ratios(sums[:, :2], drawn))
+    interval = None if drawn is None else percentiles(_ratios(sums[:, :2], drawn))
     return Figure(value, int(sums[:, 2].sum()), len(sums), interval)
 
 
@@ -114,7 +114,7 @@ def difference(
     drawn = _draws(len(sums), seed, resamples)
     interval = None
     if drawn is not None:
-        interval = _percentiles(_ratios(sums[:, 2:4], drawn) - _ratios(sums[:, :2], drawn))
+        interval = percentiles(_ratios(sums[:, 2:4], drawn) - _ratios(sums[:, :2], drawn))
     return Difference(
         first=_ratio(sums[:, :2].sum(axis=0)),
         second=_ratio(sums[:, 2:4].sum(axis=0)),
@@ -183,8 +183,8 @@ def _draws(patients: int, seed: int, resamples: int) -> NDArray[np.int64] | None
     """How often each patient is drawn, (resamples, patients); None for a single patient."""
     if patients < 2:
         return None
-    shares = np.full(patients, 1 / patients)
-    return np.random.default_rng(seed).multinomial(patients, shares, resamples)
+    drawn = patients_drawn(patients, resamples, seed)
+    return np.stack([np.bincount(row, minlength=patients) for row in drawn])
 
 
 def _ratio(sums: NDArray[np.float64]) -> float:
@@ -194,12 +194,6 @@ def _ratio(sums: NDArray[np.float64]) -> float:
 def _ratios(sums: NDArray[np.float64], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
     total = drawn @ sums
     return np.divide(total[:, 0], total[:, 1], out=np.ones(len(total)), where=total[:, 1] > 0)
-
-
-def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
-    tail = (100 - _CONFIDENCE) / 2
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return float(low), float(high)
 
 
 def _exchanged(sums: NDArray[np.float64], seed: int, resamples: int) -> float:
