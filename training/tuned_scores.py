@@ -16,6 +16,7 @@ from napari_medreason.models.embedded.network import GroundingNetwork
 
 from .batches import Batch
 from .loop import Sample
+from .overlays import overlaid
 from .prompts import random_prompts
 from .train_embedded import seeded
 from .tuned_slices import Slice
@@ -79,13 +80,11 @@ def _picture(one: Slice, best: Tensor) -> NDArray[np.uint8]:
     image = one.image.numpy()
     low, high = np.percentile(image, [0.5, 99.5])
     grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1) * 255
-    rgb = np.repeat(grey[..., None], 3, -1)
+    rgb = np.repeat(grey[..., None], 3, -1).astype(np.float32)
     corrected = one.labels.numpy() > 0
     asked = torch.tensor([1 + k for k in _regions(one)])
     answered = torch.isin(best, asked).numpy()
-    rgb[corrected, 1] = 0.5 * rgb[corrected, 1] + 127
-    rgb[answered, 0] = 0.5 * rgb[answered, 0] + 127
-    return np.asarray(rgb, dtype=np.uint8)
+    return overlaid(rgb, corrected, answered)
 
 
 @torch.no_grad()

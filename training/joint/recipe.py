@@ -25,6 +25,7 @@ from napari_medreason.models.fit_memory import free_memory
 from .. import loop
 from ..loop import Evaluation, Sample
 from ..measures import box_iou
+from ..overlays import overlaid
 from ..run_data import RunRecords, keep_data, run_records
 from ..runs import RunWriter, note
 from .base import BaseFolders, base_size
@@ -195,6 +196,4 @@ def _picture(sample: JointSample, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """(rows, columns, 3): the picture with the true mask in green and the answer in red, both in yellow."""
     rgb = sample.picture.rgb.astype(np.float32)
     answered = sample.picture.frame.image_to_model(mask.astype(np.float32), fill=0.0) > 0.5
-    for channel, pixels in ((1, sample.mask_picture), (0, answered)):
-        rgb[pixels, channel] = 0.5 * rgb[pixels, channel] + 127
-    return rgb.astype(np.uint8)
+    return overlaid(rgb, sample.mask_picture, answered)
