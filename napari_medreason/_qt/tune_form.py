@@ -12,11 +12,10 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from napari_medreason.core.run_config import PRESETS, RecipeName, RunConfig, table_of
+from napari_medreason.core.run_limits import limits, within
 from napari_medreason.core.strict import from_plain, to_plain
-from napari_medreason.errors import DataSetError
 
 PRESET = "preset"
-MOST = 2**31 - 1
 
 RECIPES: Mapping[RecipeName, str] = {
     "embedded": "Embedded model, on corrected masks",
@@ -80,19 +79,15 @@ class FieldInfo:
 
 @cache
 def fields_of(settings: type) -> tuple[FieldInfo, ...]:
-    """The fields of a settings dataclass that have a default, in their order.
-
-    Limits stand in a field's metadata under "least" and "most"; no number of a run is negative otherwise.
-    """
+    """The fields of a settings dataclass that have a default, in their order."""
     kinds, words = get_type_hints(settings), _COMMON | _words_of_recipes() | field_words(settings)
     return tuple(
         FieldInfo(
-            name=field.name,
-            kind=kinds[field.name],
-            default=_default(field),
-            help=words.get(field.name, ""),
-            least=field.metadata.get("least", 0),
-            most=field.metadata.get("most", MOST if kinds[field.name] is int else None),
+            field.name,
+            kinds[field.name],
+            _default(field),
+            words.get(field.name, ""),
+            *limits(settings, field),
         )
         for field in dataclasses.fields(settings)
         if _default(field) is not dataclasses.MISSING
@@ -131,7 +126,7 @@ def field_words(settings: type) -> dict[str, str]:
 def parsed(info: FieldInfo, text: str) -> Any:
     """What a user typed as the value of a field; DataSetError says what is accepted."""
     value = from_plain(info.kind, _plain(info.kind, text.strip()), info.label)
-    return _within(info, value)
+    return within(value, info.least, info.most, info.label)
 
 
 def _plain(kind: Any, text: str) -> Any:
@@ -155,24 +150,6 @@ def _number(text: str) -> Any:
         return float(text)
     except ValueError:
         return text
-
-
-def _within(info: FieldInfo, value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    if info.least is not None and value < info.least:
-        raise DataSetError(f"{info.label}: found {value:g}; accepted is {info.least:g} or more")
-    if info.most is not None and value > info.most:
-        raise DataSetError(f"{info.label}: found {value:g}; accepted is {info.most:g} or less")
-    return value
-
-
-def check_limits(config: RunConfig) -> None:
-    """DataSetError for the first number of a configuration that no form would take."""
-    for settings in (config, config.settings, *(getattr(config, name) for name in _nested())):
-        kind: type = type(settings)
-        for info in fields_of(kind):
-            _within(info, getattr(settings, info.name))
 
 
 def shown(value: Any) -> str:

@@ -9,7 +9,8 @@ from magicgui.widgets import create_widget
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QWidget
 
-from napari_medreason._qt.tune_form import MOST, FieldInfo, fields_of, parsed, shown
+from napari_medreason._qt.tune_form import FieldInfo, fields_of, parsed, shown
+from napari_medreason.core.run_limits import LARGEST
 from napari_medreason.errors import DataSetError
 
 WRONG = "border: 1px solid #e0604f;"
@@ -88,7 +89,7 @@ def _how(info: FieldInfo, choices: tuple[str, ...]) -> dict[str, Any]:
     if info.kind is bool:
         return {"widget_type": "CheckBox", "options": {"text": ""}}
     if info.kind is int:
-        least, most = (round(limit or 0) for limit in (info.least, info.most or MOST))
+        least, most = (round(limit or 0) for limit in (info.least, info.most or LARGEST))
         return {"widget_type": "SpinBox", "options": {"min": least, "max": most, "step": 1}}
     return {"widget_type": "LineEdit"}
 

@@ -11,7 +11,7 @@ import platformdirs
 
 from napari_medreason import io, jobs
 from napari_medreason._qt.tune_check import run_check
-from napari_medreason._qt.tune_form import check_limits, toml_text
+from napari_medreason._qt.tune_form import toml_text
 from napari_medreason._qt.tune_records import (
     PreparedRecords,
     RecordReader,
@@ -93,7 +93,6 @@ def keep_form(wish: RunWish, file: Path) -> None:
 def open_form(file: Path) -> tuple[RunConfig, list[RecordSet]]:
     """The configuration in a TOML file, and its records; MedReasonError names what is wrong with it."""
     config = read_run_config(file)
-    check_limits(config)
     base = file.absolute().parent
     images = (base / config.images).resolve()
     if config.base and (base / config.base).is_dir():

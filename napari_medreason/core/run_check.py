@@ -16,7 +16,7 @@ UNBALANCED = 20
 
 _USES: dict[Split, str] = {
     "validation": "to choose the best state by",
-    "test": "to compare before and after on",
+    "test": "to compare before and after",
 }
 
 
@@ -123,9 +123,6 @@ def _warnings(
     for name, number in sorted(structures.items()):
         if number * UNBALANCED < most:
             yield f"{name} has {number} regions to learn from and the most frequent structure {most}"
-    for split, use in (
-        ("validation", "to choose the best state by"),
-        ("test", "to compare before and after"),
-    ):
+    for split, use in _USES.items():
         if not any(record.split == split for record in used):
             yield f"there is no {split} patient, so there is nothing {use}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from napari_medreason.core.run_limits import COUNT, check_limits
 from napari_medreason.core.run_recipes import EmbeddedRecipe
 from napari_medreason.core.run_recipes_joint import (
     MEDISEE_PRESETS,
@@ -43,7 +44,7 @@ class Budget:
     """
 
     steps: int = 0
-    minutes: float = 0.0
+    minutes: float = field(default=0.0, metadata={"most": 10_000_000})
     disk_megabytes: float = 0.0
 
 
@@ -56,7 +57,7 @@ class EvaluationPlan:
     records: at most so many are evaluated each time, 0 all. checkpoint_seconds: time between checkpoints.
     """
 
-    every_steps: int = 50
+    every_steps: int = field(default=50, metadata=COUNT)
     samples: int = 4
     patience: int = 0
     records: int = 64
@@ -113,11 +114,19 @@ def run_config(table: dict[str, Any], where: str) -> RunConfig:
     """A table of keys as a configuration; `where` is what messages call it."""
     try:
         config: RunConfig = from_plain(RunConfig, _with_presets(table, where), where)
+        _check_numbers(config, where)
     except DataSetError as error:
         raise RunError(str(error)) from error
     if not config.records:
         raise RunError(f'{where}: no records are named; add records = ["records.jsonl"]')
     return config
+
+
+def _check_numbers(config: RunConfig, where: str) -> None:
+    """DataSetError for the first number outside of its limits."""
+    check_limits(config, where)
+    for name in ("budget", "evaluation", table_of(config.recipe)):
+        check_limits(getattr(config, name), f"{where}, {name}")
 
 
 def _with_presets(table: dict[str, Any], where: str) -> dict[str, Any]:

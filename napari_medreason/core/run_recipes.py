@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from napari_medreason.core.run_limits import COUNT, SHARE
 
 
 @dataclass(frozen=True)
@@ -14,9 +16,9 @@ class EmbeddedRecipe:
     strength: of the random changes to the user's own slices, 0 to 1.
     """
 
-    steps: int = 300
+    steps: int = field(default=300, metadata=COUNT)
     learning_rate: float = 2e-4
-    batch: int = 4
-    replay: float = 0.5
-    strength: float = 0.5
+    batch: int = field(default=4, metadata=COUNT)
+    replay: float = field(default=0.5, metadata=SHARE)
+    strength: float = field(default=0.5, metadata=SHARE)
     weight_decay: float = 0.02

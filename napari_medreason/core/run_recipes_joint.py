@@ -8,8 +8,10 @@ in it. "one-gpu": 4-bit weights on one graphics card. "cpu-small": for tiny mode
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from napari_medreason.core.run_limits import COUNT, SHARE
 
 TrainingPrecision = Literal["", "fp32", "bf16", "4bit"]
 Schedule = Literal["cosine by epoch", "cosine", "linear"]
@@ -33,17 +35,17 @@ class PrsMedRecipe:
     preset: str = "paper"
     epochs: float = 20.0
     steps: int = 0
-    batch: int = 8
-    accumulation: int = 1
+    batch: int = field(default=8, metadata=COUNT)
+    accumulation: int = field(default=1, metadata=COUNT)
     learning_rate: float = 1e-4
     schedule: Schedule = "cosine by epoch"
     lowest_rate: float = 1e-6
     warm_up_steps: int = 0
     weight_decay: float = 1e-5
     clip: float = 2.0
-    lora_rank: int = 16
-    lora_alpha: int = 16
-    lora_dropout: float = 0.05
+    lora_rank: int = field(default=16, metadata=COUNT)
+    lora_alpha: int = field(default=16, metadata=COUNT)
+    lora_dropout: float = field(default=0.05, metadata=SHARE)
     lora_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
     train_encoder: bool = True
     mask_loss: Literal["cross-entropy and dice", "structure", "structure as released"] = (
@@ -55,7 +57,7 @@ class PrsMedRecipe:
     class_weight: float = 0.0
     class_epochs: float = 5.0
     decoder: Literal["", "v5", "v6", "paper"] = ""
-    size: int = 1024
+    size: int = field(default=1024, metadata=COUNT)
     precision: TrainingPrecision = ""
     checkpointing: bool = False
 
@@ -75,17 +77,17 @@ class MediSeeRecipe:
     preset: str = "paper"
     epochs: float = 0.0
     steps: int = 1500
-    batch: int = 15
-    accumulation: int = 10
+    batch: int = field(default=15, metadata=COUNT)
+    accumulation: int = field(default=10, metadata=COUNT)
     learning_rate: float = 3e-4
     schedule: Schedule = "linear"
     lowest_rate: float = 0.0
     warm_up_steps: int = 100
     weight_decay: float = 0.0
     clip: float = 1.0
-    lora_rank: int = 8
-    lora_alpha: int = 16
-    lora_dropout: float = 0.05
+    lora_rank: int = field(default=8, metadata=COUNT)
+    lora_alpha: int = field(default=16, metadata=COUNT)
+    lora_dropout: float = field(default=0.05, metadata=SHARE)
     lora_targets: tuple[str, ...] = ("q_proj", "v_proj")
     words: Literal["all", "candidates"] = "all"
     text_weight: float = 1.0

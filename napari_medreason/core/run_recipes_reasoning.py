@@ -7,8 +7,10 @@ is one round of drawn answers with all the updates made from it, as veRL counts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from napari_medreason.core.run_limits import COUNT, SHARE
 
 Trained = Literal["all", "low-rank"]
 """Every weight, or a low-rank adapter (LoRA) on the text layers alone."""
@@ -36,22 +38,22 @@ class SftRecipe:
     steps: int = 0
     epochs: float = 5.0
     learning_rate: float = 5e-6
-    warm_up: float = 0.1
+    warm_up: float = field(default=0.1, metadata=SHARE)
     weight_decay: float = 0.0
     gradient_clip: float = 1.0
-    batch: int = 16
-    at_once: int = 2
+    batch: int = field(default=16, metadata=COUNT)
+    at_once: int = field(default=2, metadata=COUNT)
     trained: Trained = "all"
     numbers: Numbers = "bf16"
     vision: bool = True
-    low_rank: int = 64
-    low_rank_scale: int = 128
+    low_rank: int = field(default=64, metadata=COUNT)
+    low_rank_scale: int = field(default=128, metadata=COUNT)
     low_rank_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
     checkpointing: bool = True
-    square: int = 840
+    square: int = field(default=840, metadata=COUNT)
     prompt: str = ""
     direct: bool = False
-    max_answer_tokens: int = 1024
+    max_answer_tokens: int = field(default=1024, metadata=COUNT)
     repetition_penalty: float = 0.0
 
 
@@ -73,12 +75,12 @@ class GrpoRecipe:
     learning_rate: float = 1e-6
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
-    prompts: int = 128
-    group: int = 16
-    updates: int = 2
-    at_once: int = 1
+    prompts: int = field(default=128, metadata=COUNT)
+    group: int = field(default=16, metadata={"least": 2})
+    updates: int = field(default=2, metadata=COUNT)
+    at_once: int = field(default=1, metadata=COUNT)
     temperature: float = 1.0
-    clip: float = 0.2
+    clip: float = field(default=0.2, metadata=SHARE)
     dual_clip: float = 3.0
     kl: float = 0.01
     aggregation: Aggregation = "token-mean"
@@ -88,14 +90,14 @@ class GrpoRecipe:
     trained: Trained = "all"
     numbers: Numbers = "bf16"
     vision: bool = True
-    low_rank: int = 64
-    low_rank_scale: int = 128
+    low_rank: int = field(default=64, metadata=COUNT)
+    low_rank_scale: int = field(default=128, metadata=COUNT)
     low_rank_targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
     checkpointing: bool = True
-    square: int = 840
+    square: int = field(default=840, metadata=COUNT)
     prompt: str = ""
     direct: bool = False
-    max_answer_tokens: int = 2048
+    max_answer_tokens: int = field(default=2048, metadata=COUNT)
     repetition_penalty: float = 0.0
     vllm: bool = False
 

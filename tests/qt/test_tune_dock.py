@@ -234,7 +234,7 @@ def test_a_configuration_is_saved_opened_and_refused(open_dock, records, qtbot, 
     other.view.form.name.setText("typed since")
     for line, fault in (
         ("lerning_rate = 1.0", "unknown key 'lerning_rate'"),
-        ("batch = -4", "Batch: found -4; accepted is 0 or more"),
+        ("batch = -4", "embedded, batch: found -4; accepted is 1 or more"),
     ):
         file.write_text(f"{sound}\n[embedded]\n{line}\n", "utf-8")
         other.open(file)
