@@ -31,7 +31,7 @@ from .grown_network import grown, new_structures, only_old_rows
 from .loop import Evaluation
 from .new_rows import start_new_rows
 from .replay import Replay
-from .run_data import LabelledPlane, RunRecords, keep_data, labelled_planes, run_records
+from .run_data import LabelledPlane, RunRecords, keep_data, labelled_planes, run_records, spread
 from .runs import RunWriter, note
 from .train_embedded import device_tuning, seeded
 from .tuned_export import export_tuned
@@ -117,7 +117,8 @@ class EmbeddedTuning:
         self.optimiser = _optimiser(self.network, data, self.settings)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.source = SliceSource(self.slices, data.expert, SIZE)
-        self.judged = _slices(data, data.validation or data.train)[: self.config.evaluation.records or None]
+        judged = spread(data.validation or data.train, self.config.evaluation.records)
+        self.judged = _slices(data, judged)
         self.prompted = _prompted(self.judged, data.expert)
         self.replay = Replay(data.expert, data.structures, SIZE)
         self.before = self._kept(self.teacher)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from napari_medreason.io.records import read_records
 
 from . import several
 from .runs import RunWriter, data_sha256
+
+T = TypeVar("T")
 
 DATA = "data.json"
 """In the run folder: which records the run began with."""
@@ -99,6 +102,15 @@ def keep_data(writer: RunWriter, records: RunRecords) -> None:
             writer.event("warning", 0, {}, words)
     with replace_file(file) as temporary:
         temporary.write_text(json.dumps(found) + "\n", encoding="utf-8")
+
+
+def spread(items: Sequence[T], most: int) -> Sequence[T]:
+    """At most so many items, 0 for all, evenly over all of them: records lie patient after patient in their
+    files, and none should be left out for standing last.
+    """
+    if not most or len(items) <= most:
+        return items
+    return [items[number * len(items) // most] for number in range(most)]
 
 
 def labelled_planes(records: Iterable[Record], images: Path) -> Iterator[LabelledPlane]:

@@ -22,7 +22,7 @@ from napari_medreason.core.run_config import RunConfig
 
 from .. import several
 from ..loop import Evaluation
-from ..run_data import RunRecords
+from ..run_data import RunRecords, spread
 from .answering import MAIN, Judged, Writing, answers, evaluation, judged
 from .base_model import BaseModel, Settings, load_network, load_words
 from .conversations import Asking, Conversation, asking, conversations
@@ -55,7 +55,7 @@ def reasoner_data(config: RunConfig, base: BaseModel, records: RunRecords, start
         direct=settings.direct,
         control=processor.tokenizer.all_special_tokens,
     )
-    judging = (records.validation or records.train)[: config.evaluation.records or None]
+    judging = spread(records.validation or records.train, config.evaluation.records)
     return ReasonerData(
         base,
         way,
