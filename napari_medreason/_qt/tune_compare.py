@@ -16,7 +16,7 @@ from napari_medreason._qt.background import Background
 from napari_medreason._qt.tune_compare_cases import HeldOut, HeldOutCase, Order, read_held_out
 from napari_medreason._qt.tune_compare_layers import CaseLayers
 from napari_medreason._qt.tune_compare_view import CompareView
-from napari_medreason._qt.tune_compare_words import answer_words, case_title
+from napari_medreason._qt.tune_compare_words import answer_words, case_title, chosen_words
 from napari_medreason._qt.tune_runs_reading import RunReport
 from napari_medreason.core.grounding import Grounding
 from napari_medreason.core.question import Question
@@ -43,6 +43,8 @@ class Comparing(QObject):
         self._held_out: HeldOut | None = None
         self._answers: dict[tuple[int, int], Grounding] = {}
         self._request: int | None = None
+        self._asked: object | None = None
+        """Names the question under way; what still comes of an earlier, cancelled one is not heard."""
         self._shown = self._side = 0
         """The case on screen; which of the two models was asked last: 0 the base, 1 the tuned one."""
         view.show_wanted.connect(self.show_cases)
@@ -105,16 +107,16 @@ class Comparing(QObject):
             self._end_asking()
             return
         number, side = wanted
-        self._side = side
-        case = self._cases[number]
+        self._side, case = side, self._cases[number]
+        self._asked = asked = object()
         try:
             self._request = self._bridge().ask(
                 Question(case.record.question, case.plane),
                 model=self._models[side],
                 on_text=_ignore,
-                on_progress=self._on_stage,
-                on_result=partial(self._on_answer, self._held_out, wanted),
-                on_error=partial(self._on_error, self._held_out),
+                on_progress=partial(self._on_stage, asked),
+                on_result=partial(self._on_answer, asked, wanted),
+                on_error=partial(self._on_error, asked),
             )
         except MedReasonError as error:
             self._failed(error)
@@ -122,8 +124,8 @@ class Comparing(QObject):
         self._view.show_busy(len(self._answers), 2 * len(self._cases))
         self._view.show_stage(f"Asking the {'tuned model' if side else 'base'} about case {number + 1}")
 
-    def _on_stage(self, stage: str, _fraction: float | None) -> None:
-        if self._request is not None and stage.startswith(("starting", "loading", "downloading")):
+    def _on_stage(self, asked: object, stage: str, _fraction: float | None) -> None:
+        if asked is self._asked and stage.startswith(("starting", "loading", "downloading")):
             self._view.show_stage(stage_words(stage))
 
     def _next_question(self) -> tuple[int, int] | None:
@@ -141,17 +143,17 @@ class Comparing(QObject):
             self._engine, self._shares_engine = engine_bridge.acquire(), True
         return self._engine
 
-    def _on_answer(self, held_out: HeldOut | None, which: tuple[int, int], grounding: Grounding) -> None:
-        if held_out is not self._held_out or self._request is None:
+    def _on_answer(self, asked: object, which: tuple[int, int], grounding: Grounding) -> None:
+        if asked is not self._asked:
             return
-        self._request = None
+        self._request = self._asked = None
         self._answers[which] = grounding
         if which[0] == self._shown:
             self._show(self._shown)
         self._ask_next()
 
-    def _on_error(self, held_out: HeldOut | None, error: Exception) -> None:
-        if held_out is self._held_out and self._request is not None:
+    def _on_error(self, asked: object, error: Exception) -> None:
+        if asked is self._asked:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
@@ -160,7 +162,7 @@ class Comparing(QObject):
             self._report(error)
 
     def _end_asking(self) -> None:
-        self._request = None
+        self._request = self._asked = None
         self._view.show_idle(can_show=self._adapter is not None)
 
     def step(self, steps: int) -> None:
@@ -185,8 +187,8 @@ class Comparing(QObject):
         held_out, words = self._held_out, []
         if held_out is not None and held_out.split != "test":
             words.append("There is no test patient: these are cases by which the best state was chosen.")
-        if held_out is not None and held_out.total > len(held_out.cases):
-            words.append(f"{len(held_out.cases)} of {held_out.total} cases, of every patient in turn.")
+        if held_out is not None and (chosen := chosen_words(held_out)):
+            words.append(chosen)
         return words
 
     def cancel(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -46,11 +46,16 @@ class HeldOutCase:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The cases of a run. split: "validation" where there is no test patient. total: cases of the split."""
+    """The cases of a run.
+
+    split: "validation" where there is no test patient. total: cases of the split. order: how these were
+    chosen, "patients" where the run has not noted how cases changed.
+    """
 
     split: Split
     cases: tuple[HeldOutCase, ...]
     total: int
+    order: Order = "patients"
 
 
 def read_held_out(
@@ -62,7 +67,9 @@ def read_held_out(
     """
     config, base = read_run_config(folder / CONFIG), paths_from(folder, folder / CONFIG)
     split, records = _held_out_records(config, base)
-    chosen = spread(records, MOST_CASES) if order == "patients" else most_changed(records, folder, order)
+    gains = {} if order == "patients" else _gains(folder)
+    found: Order = order if gains else "patients"
+    chosen = most_changed(records, gains, found) if gains else spread(records, MOST_CASES)
     cases: list[HeldOutCase] = []
     for case in _cases(chosen, base / config.images):
         cases.append(case)
@@ -70,7 +77,7 @@ def read_held_out(
         if cancelled():
             raise CancelledError("reading the held-out cases was cancelled")
     places = {record.id: place for place, record in enumerate(chosen)}
-    return HeldOut(split, tuple(sorted(cases, key=lambda case: places[case.record.id])), len(records))
+    return HeldOut(split, tuple(sorted(cases, key=lambda case: places[case.record.id])), len(records), found)
 
 
 def _held_out_records(config: RunConfig, base: Path) -> tuple[Split, list[Record]]:
@@ -99,9 +106,8 @@ def spread(records: Iterable[Record], most: int) -> list[Record]:
     return sorted(chosen, key=lambda r: (r.patient, r.image.path, r.image.axis, r.image.index))
 
 
-def most_changed(records: Iterable[Record], folder: Path, order: Order) -> list[Record]:
-    """The records that the run's own comparison found changed most, the most first; the rest unchanged."""
-    gains = _gains(folder)
+def most_changed(records: Iterable[Record], gains: Mapping[str, float], order: Order) -> list[Record]:
+    """The records that changed most, the most first; one without a gain counts as unchanged."""
     sign = 1 if order == "worse" else -1
     return sorted(records, key=lambda record: sign * gains.get(record.id, 0.0))[:MOST_CASES]
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_medreason._qt import notify
 from napari_medreason._qt.background import Background
 from napari_medreason._qt.tune_compare_view import CompareView
-from napari_medreason._qt.tune_compare_words import is_worse
+from napari_medreason._qt.tune_compare_words import doubt
+from napari_medreason._qt.tune_runs_acting import WAIT
 from napari_medreason._qt.tune_runs_reading import RunReport
 from napari_medreason.core.run_folder import ADAPTER
 from napari_medreason.models import adapter_store
@@ -43,9 +45,11 @@ class Judging(QObject):
         """Keep the adapter, so that the Ask dock offers it."""
         if self._run is None or self._run.card is None:
             return
-        if is_worse(self._run.card.get("before_after", {})) and not self._view.confirm(
-            "The figures on held-out cases are worse than before. Accept it all the same?"
-        ):
+        if self._work.busy:
+            notify.inform(WAIT)
+            return
+        against = doubt(self._run.card.get("before_after", {}))
+        if against and not self._view.confirm(f"{against} Accept it all the same?"):
             return
         adapter = self._run.run.folder / ADAPTER
         self._work.start(lambda **_: adapter_store.accept(adapter), then=self._accepted, failed=self._report)
@@ -56,7 +60,9 @@ class Judging(QObject):
 
     def roll_back(self) -> None:
         """Take the accepted adapter out of the store again; the run keeps its own."""
-        if self._run is not None and self._run.accepted is not None:
+        if self._work.busy:
+            notify.inform(WAIT)
+        elif self._run is not None and self._run.accepted is not None:
             adapter_id = self._run.accepted.id
             self._work.start(
                 lambda **_: adapter_store.remove(adapter_id),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import numpy as np
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from napari.viewer import Viewer
 from numpy.typing import NDArray
@@ -21,7 +24,11 @@ _CLEAR = (0.0, 0.0, 0.0, 0.0)
 
 
 class CaseLayers:
-    """At most one case in the viewer; its four layers move together. Layers of others are left alone."""
+    """At most one case in the viewer; its four layers move together.
+
+    Meanwhile the user's own layers are hidden, for a case lies in the world of another patient; what is
+    selected stays so, and with it what the other docks are about.
+    """
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
@@ -29,11 +36,14 @@ class CaseLayers:
         self._study: StudyRef | None = None
         self._image: Image | None = None
         self._masks: dict[str, Labels] = {}
+        self._hidden: list[Layer] | None = None
+        self._selected: set[Layer] = set()
 
     def show(self, case: HeldOutCase, before: Grounding | None, after: Grounding | None) -> None:
         """Show a case in place of the one before; None for an answer that is not there yet."""
         if case is not self._case or not self._whole:
-            self.close()
+            self._remove()
+            self._hide_others()
             self._add(case)
         self._draw(BEFORE, None if before is None else before.mask)
         self._draw(AFTER, None if after is None else after.mask)
@@ -51,9 +61,9 @@ class CaseLayers:
         study = layers.study_of(image)
         self._case, self._study, self._image = case, study, image
         self._masks = {name: _mask_layer(name, image, study) for name in COLOURS}
-        self._viewer.layers.extend([image, *self._masks.values()])
+        with _selection_kept(self._viewer):
+            self._viewer.layers.extend([image, *self._masks.values()])
         self._viewer.layers.link_layers([image, *self._masks.values()], _PLACE)
-        self._viewer.layers.selection.active = image
         self._draw(CORRECTED, case.record.mask)
         self._look()
 
@@ -76,14 +86,48 @@ class CaseLayers:
         viewer_dims.show_slice(self._viewer, case.record.image.axis, world, layer_ndim=image.ndim)
         self._viewer.fit_to_view(layers=[image])  # other layers may lie far away in the patient
 
+    def _hide_others(self) -> None:
+        """Once, before the first case: what the user shows or opens after that is wanted."""
+        if self._hidden is None:
+            self._selected = set(self._viewer.layers.selection)
+            self._hidden = [layer for layer in self._viewer.layers if layer.visible]
+            for layer in self._hidden:
+                layer.visible = False
+
     def close(self) -> None:
-        """Take the case out of the viewer."""
+        """Take the case out of the viewer, and show the user's layers again."""
+        self._remove()
+        hidden, self._hidden, self._selected = self._hidden or [], None, set()
+        for layer in hidden:
+            if layer in self._viewer.layers:
+                layer.visible = True
+
+    def _remove(self) -> None:
         own = [layer for layer in (*self._masks.values(), self._image) if layer is not None]
+        if set(own) & set(self._viewer.layers.selection):
+            _select(self._viewer, self._selected)
         self._case = self._study = self._image = None
         self._masks = {}
         for layer in own:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
+
+
+@contextmanager
+def _selection_kept(viewer: Viewer) -> Iterator[None]:
+    """Layers that are added get selected; here without a word to those who follow the active layer."""
+    selection = viewer.layers.selection
+    former = set(selection)
+    with selection.events.active.blocker():
+        yield
+        _select(viewer, former)
+
+
+def _select(viewer: Viewer, wanted: Iterable[Layer]) -> None:
+    """Select these, as far as they are still in the viewer."""
+    selection = viewer.layers.selection
+    selection.clear()
+    selection.update([layer for layer in viewer.layers if layer in set(wanted)])
 
 
 def _displayed(case: HeldOutCase) -> DisplayedPlane:

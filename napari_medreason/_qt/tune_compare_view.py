@@ -27,6 +27,7 @@ from napari_medreason._qt.tune_runs_words import sentence
 
 NOTHING_YET = "What the run has made is compared with its base when it ends."
 ORDERS: dict[str, Order] = {"By patient": "patients", "Worst change": "worse", "Best change": "better"}
+NOT_SHOWN = "No figures are shown: what the run has made can't be used as it is."
 NOT_ACCEPTED = "Not accepted: the Ask dock does not offer it."
 COLOUR_WORDS = "Green: the correction. Orange line: before. Blue line: after."
 
@@ -126,8 +127,9 @@ class CompareView(QWidget):
         accepted. fault: why it can't be used.
         """
         usable = card is not None and not fault
-        figures = {} if card is None else card.get("before_after", {})
-        self.verdict.setText(NOTHING_YET if card is None else verdict(figures))
+        figures = card.get("before_after", {}) if card is not None and usable else {}
+        unusable = NOTHING_YET if card is None else NOT_SHOWN
+        self.verdict.setText(verdict(figures) if usable else unusable)
         self._fill(figure_rows(figures), figure_tips(figures))
         self.show_button.setEnabled(usable)
         self.accept_button.setEnabled(usable and not accepted)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from napari_medreason._qt.tune_compare_cases import HeldOutCase, dice
+from napari_medreason._qt.tune_compare_cases import HeldOut, HeldOutCase, dice
 from napari_medreason.core.grounding import Grounding
 
-HEADS = ("Held-out", "Before", "After", "Gain", "95 % interval", "Patients")
+HEADS = ("Held-out", "Before", "After", "Gain", "95 % of gain", "Patients")
 ENOUGH_PATIENTS = 3
-"""With fewer, figures are preliminary, as on the card of the embedded model."""
+"""With fewer, nothing is concluded, and the spread of two patients is no interval for the next one."""
+FELL = 0.05
+"""A loss in one structure that the mean of all must not hide."""
 _TITLES = {
     "mask": "Dice of masks",
     "named": "Dice by name",
@@ -22,6 +24,8 @@ _MEASURES = {"mask": "Dice", "named": "Dice", "box": "box IoU", "prompted": "Dic
 NOTHING_MEASURED = (
     "Nothing was measured: among the records there is no test patient that the run has not learnt from."
 )
+ONLY_THESE = "Only the structures of the records were measured."
+_LARGEST = 1e6
 
 
 def figure_rows(before_after: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -30,14 +34,13 @@ def figure_rows(before_after: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _row(name: str, group: Mapping[str, Any]) -> tuple[str, ...]:
-    found = _interval(group)
     return (
         _title(name),
         f"{group['before']:.2f}",
         f"{group['after']:.2f}",
-        f"{_gain(group):+.2f}",
-        "–" if found is None else f"{found[0]:.2f} to {found[1]:.2f}",
-        str(group.get("patients", "–")),
+        f"{_gain(group):+.3f}",
+        _interval_words(group) or "–",
+        str(_patients(group) or "–"),
     )
 
 
@@ -60,9 +63,17 @@ def _title(name: str) -> str:
 
 
 def _is_group(group: object) -> bool:
-    return isinstance(group, Mapping) and all(
-        isinstance(group.get(k), int | float) for k in ("before", "after")
-    )
+    return isinstance(group, Mapping) and all(_is_number(group.get(name)) for name in ("before", "after"))
+
+
+def _is_number(value: object) -> bool:
+    """Whether it can be shown: a card may have come from anywhere."""
+    return isinstance(value, int | float) and abs(value) < _LARGEST
+
+
+def _patients(group: Mapping[str, Any]) -> int:
+    found = group.get("patients")
+    return found if isinstance(found, int) else 0
 
 
 def _gain(group: Mapping[str, Any]) -> float:
@@ -70,10 +81,11 @@ def _gain(group: Mapping[str, Any]) -> float:
 
 
 def _interval(group: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Of the gain, over patients; None with so few that it would say nothing about the next one."""
     found = group.get("interval")
-    if isinstance(found, list) and len(found) == 2 and all(isinstance(part, int | float) for part in found):
-        return float(found[0]), float(found[1])
-    return None
+    if _patients(group) < ENOUGH_PATIENTS or not isinstance(found, list) or len(found) != 2:
+        return None
+    return (float(found[0]), float(found[1])) if all(_is_number(part) for part in found) else None
 
 
 def _interval_words(group: Mapping[str, Any]) -> str:
@@ -81,10 +93,26 @@ def _interval_words(group: Mapping[str, Any]) -> str:
     return "" if found is None else f"{found[0]:+.3f} to {found[1]:+.3f}"
 
 
-def is_worse(before_after: Mapping[str, Any]) -> bool:
-    """Whether the figures that stand for the whole fell."""
+def doubt(before_after: Mapping[str, Any]) -> str:
+    """What speaks against accepting, in a sentence; "" for nothing."""
+    main, fell = _main(before_after), _fell(before_after)
+    if main is None:
+        return "Nothing was measured on held-out patients."
+    also = f" {fell}" if fell else ""
+    if _gain(main[1]) < 0:
+        return f"The figures on held-out cases are worse than before.{also}"
+    return f"On held-out cases not everything rose.{also}" if also else ""
+
+
+def _fell(before_after: Mapping[str, Any]) -> str:
+    """What fell much, beside the figures that stand for the whole."""
     main = _main(before_after)
-    return main is not None and _gain(main[1]) < 0
+    names = [
+        _title(name).removeprefix("– ")
+        for name, group in before_after.items()
+        if _is_group(group) and (main is None or group is not main[1]) and _gain(group) < -FELL
+    ]
+    return f"Fell: {', '.join(names)}." if names else ""
 
 
 def _main(before_after: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
@@ -100,13 +128,16 @@ def verdict(before_after: Mapping[str, Any]) -> str:
     if main is None:
         return NOTHING_MEASURED
     measure, group = main
-    patients = int(group.get("patients", 0))
+    patients = _patients(group)
     who = f"{patients} held-out patient{'' if patients == 1 else 's'}"
     span = f" (95 % interval {_interval_words(group)})" if _interval(group) else ""
-    return f"{_tendency(group)}: {measure} {_gain(group):+.3f}{span} on {who}.{_caution(patients)}"
+    found = f"{_tendency(group)}: {measure} {_gain(group):+.3f}{span} on {who}."
+    return " ".join(part for part in (found, _caution(patients), _fell(before_after), ONLY_THESE) if part)
 
 
 def _tendency(group: Mapping[str, Any]) -> str:
+    if _patients(group) < ENOUGH_PATIENTS:
+        return "Too few patients to tell"
     low, high = _interval(group) or (-1.0, 1.0)
     if low > 0:
         return "Better than before"
@@ -114,11 +145,10 @@ def _tendency(group: Mapping[str, Any]) -> str:
 
 
 def _caution(patients: int) -> str:
-    if patients == 1:
-        return " The interval is over slices of one patient and says nothing about the next patient."
-    if patients < ENOUGH_PATIENTS:
-        return f" Fewer than {ENOUGH_PATIENTS} patients: preliminary."
-    return ""
+    if patients >= ENOUGH_PATIENTS:
+        return ""
+    whom = "one patient" if patients == 1 else "so few"
+    return f"What {whom} gained says nothing about the next; hold out {ENOUGH_PATIENTS} or more."
 
 
 def case_title(case: HeldOutCase, number: int, total: int) -> str:
@@ -127,7 +157,19 @@ def case_title(case: HeldOutCase, number: int, total: int) -> str:
     what = " ".join(
         part for part in (record.side, record.label or record.structure.replace("_", " ")) if part
     )
-    return f"Case {number} of {total}: {what}, patient {record.patient}, {image.axis} slice {image.index}"
+    place = f"patient {record.patient}, {image.axis} slice {image.index}"
+    return f"Held-out, not your open study. Case {number} of {total}: {what}, {place}"
+
+
+def chosen_words(held_out: HeldOut) -> str:
+    """How cases were chosen when not all are shown; "" when all are."""
+    shown, total = len(held_out.cases), held_out.total
+    if shown >= total:
+        return ""
+    if held_out.order == "patients":
+        return f"{shown} of {total} cases, of every patient in turn."
+    way = "worse" if held_out.order == "worse" else "better"
+    return f"Of {total} cases the {shown} that changed most for the {way}: they don't stand for the whole."
 
 
 def answer_words(title: str, grounding: Grounding | None, case: HeldOutCase) -> str:

@@ -21,6 +21,10 @@ COLOURS = ("#3b8eea", "#e8743b", "#27a879", "#d64f8c", "#9b6fd6", "#c49a1a", "#3
 """Told apart on dark and on light ground."""
 GROUPS: tuple[Group, ...] = ("training", "validation")
 FIRST_SHOWN = ("loss", "reward", "refusal rate")
+TIPS = {
+    "kept dice": "On shipped phantoms: what it could do before, found by name; a fall is forgetting",
+    "kept prompted dice": "On shipped phantoms: what it could do before, drawn from box and points",
+}
 _FEW = 40
 """Points of a curve that are drawn as dots too; a single one would not be seen otherwise."""
 _NAME = Qt.ItemDataRole.UserRole
@@ -155,6 +159,7 @@ class CurvesView(QWidget):
         self._lines[name] = line
         entry = QListWidgetItem(_swatch(pen), title if group == "training" else f"{group} {title}")
         entry.setData(_NAME, name)
+        entry.setToolTip(TIPS.get(title, ""))
         entry.setFlags(entry.flags() | Qt.ItemFlag.ItemIsUserCheckable)
         entry.setCheckState(Qt.CheckState.Checked if self._is_shown(name) else Qt.CheckState.Unchecked)
         self.legend.addItem(entry)

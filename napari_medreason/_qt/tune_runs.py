@@ -22,6 +22,7 @@ from napari_medreason._qt.background import Background
 from napari_medreason._qt.tune_compare import Comparing
 from napari_medreason._qt.tune_compare_judging import Judging
 from napari_medreason._qt.tune_runs_acting import RunActions
+from napari_medreason._qt.tune_runs_files import delete_words
 from napari_medreason._qt.tune_runs_reading import (
     FollowedRun,
     ListedRun,
@@ -110,6 +111,8 @@ class RunsPage(QWidget):
         self._follow()
 
     def _tick(self) -> None:
+        if self._closed:
+            return
         self._ticks += 1
         seen = self.isVisible()
         rested = time.monotonic() - self._listed > RESTS * self._listing_seconds
@@ -220,12 +223,8 @@ class RunsPage(QWidget):
     def delete(self) -> None:
         """Delete the chosen run, after the user has agreed."""
         folder = self.folder
-        if folder is not None and self.view.confirm(
-            f"Delete the run “{folder.name}” with its checkpoints, samples and the adapter in its folder?\n\n"
-            "An adapter that you accepted stays."
-        ):
+        if folder is not None and self.view.confirm(delete_words(folder)) and self._actions.delete(folder):
             self._choose(None)
-            self._actions.delete(folder)
 
     def _open_folder(self) -> None:
         if self.folder is not None:

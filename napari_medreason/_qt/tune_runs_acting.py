@@ -16,6 +16,7 @@ from napari_medreason._qt.tune_runs_files import delete_run
 from napari_medreason.core.run_folder import CONFIG
 
 Tell = Callable[[Any], None]
+WAIT = "Wait for what is under way, then try again."
 
 
 class RunActions(QObject):
@@ -40,15 +41,21 @@ class RunActions(QObject):
         """Go on with a run in a new process."""
         self._do(partial(_resume, folder))
 
-    def delete(self, folder: Path) -> None:
-        """Delete a run; what did not belong to it stays and is told."""
-        self.doomed = folder
-        self._do(partial(delete_run, folder), _tell_left)
+    def delete(self, folder: Path) -> bool:
+        """Delete a run, and say whether that was begun; what did not belong to it stays and is told."""
+        begun = self._do(partial(delete_run, folder), _tell_left)
+        if begun:
+            self.doomed = folder
+        return begun
 
-    def _do(self, work: Callable[[], Any], tell: Tell | None = None) -> None:
+    def _do(self, work: Callable[[], Any], tell: Tell | None = None) -> bool:
+        if self._work.busy:
+            notify.inform(WAIT)
+            return False
         self._work.start(
             lambda **_: work(), then=partial(self._done, tell), failed=partial(self._done, notify.report)
         )
+        return True
 
     def _done(self, tell: Tell | None, outcome: Any) -> None:
         if tell is not None:

@@ -177,9 +177,11 @@ class FollowedRun:
 
 
 def read_card(folder: Path) -> Mapping[str, Any] | None:
-    """The card of a run's adapter, None when it has none yet."""
+    """The card of a run's adapter, None when it has none yet; figures that are none are left out."""
     found = _json(folder / ADAPTER / CARD)
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    return found if isinstance(found.get("before_after", {}), dict) else found | {"before_after": {}}
 
 
 def sample_steps(folder: Path) -> tuple[int, ...]:

@@ -13,6 +13,10 @@ from napari_medreason._qt.tune_runs_reading import ListedRun
 from napari_medreason._qt.tune_runs_words import duration_words, state_words
 
 COLUMNS = ("Run", "Recipe", "State", "Step", "Time", "Best")
+BEST_TIP = (
+    "Best validation score of this recipe; not comparable between recipes, and not the Dice on held-out "
+    "patients"
+)
 
 
 class RunsTable(RowModel):
@@ -48,7 +52,7 @@ class RunsTable(RowModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return cells(run)[index.column()]
         if role == Qt.ItemDataRole.ToolTipRole:
-            return str(run.folder)
+            return BEST_TIP if index.column() == COLUMNS.index("Best") else str(run.folder)
         return None
 
 

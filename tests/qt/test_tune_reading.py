@@ -11,12 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medreason import io, jobs
-from napari_medreason._qt.tune_compare_cases import dice, one_slice, read_held_out, spread
-from napari_medreason._qt.tune_compare_words import figure_rows, figure_tips, is_worse, verdict
+from napari_medreason._qt.tune_compare_cases import (
+    MOST_CASES,
+    HeldOut,
+    dice,
+    one_slice,
+    read_held_out,
+    spread,
+)
+from napari_medreason._qt.tune_compare_words import chosen_words, doubt, figure_rows, figure_tips, verdict
 from napari_medreason._qt.tune_log import plain_lines
-from napari_medreason._qt.tune_runs_files import delete_run
+from napari_medreason._qt.tune_runs_files import delete_run, delete_words
 from napari_medreason._qt.tune_runs_history import MOST_POINTS, RunHistory, seconds_left, thinned
-from napari_medreason._qt.tune_runs_reading import FollowedRun, read_list, read_samples
+from napari_medreason._qt.tune_runs_reading import FollowedRun, read_card, read_list, read_samples
 from napari_medreason._qt.tune_runs_view import status_words
 from napari_medreason._qt.tune_runs_words import can_resume, end_words, left_words
 from napari_medreason._qt.tune_samples import sample_words
@@ -25,7 +32,7 @@ from napari_medreason.core.run_folder import RunEvent
 from napari_medreason.core.volume import Volume, Window
 from napari_medreason.errors import CancelledError, RunError
 
-from .tune_cases import events_text, lesion_data, make_run, steps
+from .tune_cases import events_text, lesion_data, make_adapter, make_run, steps
 
 
 @pytest.fixture
@@ -151,12 +158,35 @@ def test_deleting_spares_working_runs_and_what_is_not_of_the_run(root, tmp_path)
     (elsewhere / "thesis.odt").write_text("years of work")
     assert delete_run(elsewhere) == ("thesis.odt",)
     assert [file.name for file in elsewhere.iterdir()] == ["thesis.odt"]
+    assert "folder of yours" in delete_words(elsewhere)
+    assert "folder of yours" not in delete_words(working)
     outside = make_run(tmp_path / "kept", reason="done")
     link = root / "link"
     link.symlink_to(outside, target_is_directory=True)
     with pytest.raises(RunError, match="link"):
         delete_run(link)
     assert (outside / "config.toml").exists()
+
+
+def test_deleting_a_run_elsewhere_looks_into_folders_that_may_be_the_users(root, tmp_path):
+    """As after `medreason train tune.toml --folder .` among one's own files."""
+    folder = make_run(tmp_path / "mine", reason="done")
+    for name in ("samples/blood.csv", "adapter/usb-c.txt", "checkpoints/last/notes.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine")
+    for name in ("samples/step-000010/one.json", "checkpoints/last/state.safetensors"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("of the run")
+    assert delete_run(folder) == ("adapter", "checkpoints", "samples")
+    left = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+    assert left == ["adapter/usb-c.txt", "checkpoints/last/notes.txt", "samples/blood.csv"]
+    whole = make_run(tmp_path / "whole", reason="done")
+    make_adapter(whole)
+    for name in ("samples/step-000010/one.json", "checkpoints/best/state.safetensors"):
+        (whole / name).parent.mkdir(parents=True, exist_ok=True)
+        (whole / name).write_text("of the run")
+    assert delete_run(whole) == ()
+    assert not whole.exists()
 
 
 def test_reading_a_run_loads_neither_torch_nor_the_viewer(root):
@@ -197,18 +227,83 @@ GOOD = {"before": 0.4, "after": 0.6, "interval": [0.1, 0.3], "better": 7, "regio
         ({"interval": [-0.1, 0.3]}, "No sure difference"),
         ({"interval": None}, "No sure difference: Dice +0.200 on 4"),
         ({"after": 0.2, "interval": [-0.3, -0.1]}, "Worse than before"),
-        ({"patients": 1}, "says nothing about the next patient"),
-        ({"patients": 2}, "preliminary"),
     ],
 )
 def test_the_verdict_says_no_more_than_the_figures(change, words):
     figures = {"prompted": GOOD | {"after": 0.1}, "named": GOOD | change, "named liver": GOOD, "odd": 3}
     assert words in verdict(figures)
-    assert is_worse(figures) is (change.get("after") == 0.2)
+    assert "Only the structures of the records were measured." in verdict(figures)
     rows = figure_rows(figures)
     assert [row[0] for row in rows] == ["Dice by box", "Dice by name", "– liver"]
     assert len(figure_tips(figures)) == len(rows)
     assert figure_tips(figures)[0] == "Dice by box: better on 7 of 8 regions"
+
+
+@pytest.mark.parametrize("patients", [1, 2, None, "many"])
+@pytest.mark.parametrize("interval", [[0.1, 0.3], [-0.3, -0.1]])
+def test_from_one_or_two_patients_nothing_is_concluded(patients, interval):
+    """Their spread, over slices or over two numbers, is no interval for the next patient."""
+    figures = {"named": GOOD | {"patients": patients, "interval": interval}}
+    words = verdict(figures)
+    assert words.startswith("Too few patients to tell: Dice +0.200 on ")
+    assert not {"Better", "Worse"} & set(words.split())
+    assert "says nothing about the next" in words
+    assert "interval" not in words
+    assert figure_rows(figures)[0][4] == "–"
+
+
+def test_gain_and_its_interval_are_told_with_sign_and_alike():
+    figures = {"named": GOOD | {"before": 0.4, "after": 0.46, "interval": [0.004, 0.12]}}
+    assert figure_rows(figures) == [("Dice by name", "0.40", "0.46", "+0.060", "+0.004 to +0.120", "4")]
+    assert "+0.060 (95 % interval +0.004 to +0.120)" in verdict(figures)
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ({}, "Nothing was measured"),
+        ({"named": GOOD}, ""),
+        ({"named": GOOD | {"after": 0.2}}, "worse than before"),
+        ({"named": GOOD, "named liver": GOOD | {"after": 0.38}}, ""),
+        ({"named": GOOD, "named liver": GOOD | {"before": 0.9, "after": 0.1}}, "Fell: liver."),
+        ({"named": GOOD, "prompted": GOOD | {"after": 0.1}}, "Fell: Dice by box."),
+    ],
+)
+def test_what_speaks_against_accepting(figures, words):
+    assert words in doubt(figures)
+    assert bool(doubt(figures)) is bool(words)
+    assert ("Fell" in verdict(figures)) is ("Fell" in words)
+
+
+@pytest.mark.parametrize("odd", [None, [1], {"named": {"before": 10**400, "after": float("nan")}}])
+def test_a_card_from_anywhere_is_shown_as_one_without_figures(tmp_path, odd):
+    folder = tmp_path / "run" / "adapter"
+    folder.mkdir(parents=True)
+    (folder / "adapter.json").write_text(json.dumps({"before_after": odd}))
+    figures = read_card(tmp_path / "run")["before_after"]
+    assert figure_rows(figures) == []
+    assert "Nothing was measured" in verdict(figures)
+
+
+@pytest.mark.parametrize(
+    ("order", "total", "words"),
+    [
+        ("patients", MOST_CASES, ""),
+        ("patients", 200, "40 of 200 cases, of every patient in turn."),
+        (
+            "worse",
+            200,
+            "Of 200 cases the 40 that changed most for the worse: they don't stand for the whole.",
+        ),
+        (
+            "better",
+            200,
+            "Of 200 cases the 40 that changed most for the better: they don't stand for the whole.",
+        ),
+    ],
+)
+def test_it_is_told_how_cases_were_chosen(order, total, words):
+    assert chosen_words(HeldOut("test", (None,) * MOST_CASES, total, order)) == words
 
 
 def test_without_test_patients_the_verdict_says_so():
@@ -270,7 +365,8 @@ def test_cases_that_changed_most_come_first(root):
     assert first("worse") == [1, 3, 0, 2]
     assert first("better") == [2, 0, 3, 1]
     (folder / "comparison.json").write_text("{")
-    assert len(first("worse")) == 4
+    held_out = read_held_out(folder, "worse", progress=lambda *_: None, cancelled=lambda: False)
+    assert (held_out.order, len(held_out.cases)) == ("patients", 4)
 
 
 def test_a_run_that_broke_off_tells_the_last_line_of_its_log(root):

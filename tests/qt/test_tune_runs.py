@@ -1,19 +1,26 @@
 """What users see of their runs: list, curves, samples, the end, before and after, accept, roll back."""
 
 import json
+import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers import Layer
 from PIL import Image
 from qtpy.QtCore import Qt
 
 from napari_medreason import jobs
 from napari_medreason._qt.ask_widget import AskWidget
 from napari_medreason._qt.tune_runs import RunsPage
+from napari_medreason.core.grounding import Grounding, Provenance, Seconds, mask_box
+from napari_medreason.core.keypoints import key_points
 from napari_medreason.core.run_folder import RunEvent
-from napari_medreason.models import adapters
+from napari_medreason.errors import CancelledError, RunError
+from napari_medreason.layers import image_layer
+from napari_medreason.models import adapter_store, adapters
 
 from .tune_cases import CONFIG, events_text, lesion_data, make_adapter, make_run, quick_command, steps
 
@@ -310,13 +317,106 @@ def test_a_worse_model_is_accepted_only_by_will_and_two_of_one_name_stay_apart(
     assert not compare.roll_back_button.isEnabled()
 
 
-def compared(root, open_page, qtbot, bridge, **data):
+def test_a_model_of_which_nothing_was_measured_is_accepted_only_by_will(root, open_page, qtbot, monkeypatch):
+    folder = make_run(root / "run", steps(1, 2), reason="done")
+    make_adapter(folder)
+    card = json.loads((folder / "adapter" / "adapter.json").read_text())
+    (folder / "adapter" / "adapter.json").write_text(json.dumps(card | {"before_after": {}}))
+    compare = open_page().view.compare
+    qtbot.waitUntil(compare.accept_button.isEnabled, timeout=PATIENCE)
+    asked = []
+    monkeypatch.setattr(compare, "confirm", asked.append)
+    qtbot.mouseClick(compare.accept_button, Qt.MouseButton.LeftButton)
+    assert asked == ["Nothing was measured on held-out patients. Accept it all the same?"]
+    qtbot.wait(100)
+    assert adapters.installed() == ()
+
+
+@pytest.mark.parametrize("odd", [None, [], {"named": {"before": 0.1, "after": 0.2, "patients": None}}])
+def test_a_card_that_is_none_is_told_and_shows_no_figures(root, open_page, qtbot, odd):
+    folder = make_run(root / "run", steps(1, 2), reason="done")
+    make_adapter(folder)
+    (folder / "adapter" / "adapter.json").write_text(json.dumps({"before_after": odd}))
+    compare = open_page().view.compare
+    qtbot.waitUntil(lambda: "can't be used" in compare.status.text(), timeout=PATIENCE)
+    assert compare.verdict.text() == "No figures are shown: what the run has made can't be used as it is."
+    assert compare.figures.rowCount() == 0
+
+
+def test_one_thing_is_done_at_a_time_and_its_fault_is_told(root, open_page, qtbot, monkeypatch, notices):
+    for name in ("one", "two"):
+        make_run(root / name, steps(1, 2), name=name, reason="done")
+    held = threading.Event()
+
+    def refused(_folder):
+        held.wait(20)
+        raise RunError("one can't be deleted wholly")
+
+    monkeypatch.setattr("napari_medreason._qt.tune_runs_acting.delete_run", refused)
+    page = open_page()
+    monkeypatch.setattr(page.view, "confirm", lambda words: True)
+    page.show_run(root / "one")
+    qtbot.waitUntil(lambda: page.folder == root / "one", timeout=PATIENCE)
+    page.delete()
+    page.show_run(root / "two")
+    qtbot.waitUntil(lambda: page.folder == root / "two", timeout=PATIENCE)
+    page.stop()
+    page.delete()
+    assert notices == [("info", "Wait for what is under way, then try again.")] * 2
+    assert page.folder == root / "two"
+    assert "one" not in [row[0] for row in rows(page)]
+    held.set()
+    qtbot.waitUntil(lambda: notices[-1] == ("error", "one can't be deleted wholly"), timeout=PATIENCE)
+    qtbot.waitUntil(lambda: {row[0] for row in rows(page)} == {"one", "two"}, timeout=PATIENCE)
+    assert not (root / "two" / "stop").exists()
+
+
+def test_an_adapter_that_is_being_kept_is_not_rolled_back_meanwhile(
+    root, open_page, qtbot, monkeypatch, notices
+):
+    make_adapter(make_run(root / "run", steps(1, 2), name="run", reason="done"))
+    accept, held = adapter_store.accept, threading.Event()
+    monkeypatch.setattr(adapter_store, "accept", lambda folder: held.wait(20) and accept(folder))
+    page = open_page()
+    compare = page.view.compare
+    qtbot.waitUntil(compare.accept_button.isEnabled, timeout=PATIENCE)
+    with qtbot.waitSignal(page.accepted, timeout=PATIENCE):
+        qtbot.mouseClick(compare.accept_button, Qt.MouseButton.LeftButton)
+        compare.roll_back_wanted.emit()
+        compare.accept_wanted.emit()
+        assert notices == [("info", "Wait for what is under way, then try again.")] * 2
+        held.set()
+    assert [adapter.id for adapter in adapters.installed()] == ["run"]
+
+
+def test_figures_that_look_alike_say_what_they_are(root, open_page, qtbot):
+    make_run(root / "run", [RunEvent("evaluation", 5, 5.0, {"kept dice": 0.8, "score": 0.4})], reason="done")
+    page = open_page()
+    wait_for_curve(qtbot, page, ("validation", "kept dice"), 1)
+    model = page.view.model
+    assert "not the Dice on held-out" in model.data(model.index(0, 5), Qt.ItemDataRole.ToolTipRole)
+    assert model.data(model.index(0, 0), Qt.ItemDataRole.ToolTipRole) == str(root / "run")
+    (entry,) = page.view.curves.legend.findItems("validation kept dice", Qt.MatchFlag.MatchExactly)
+    assert "phantoms" in entry.toolTip()
+
+
+def test_a_page_that_is_closed_reads_no_more(root, open_page, qtbot):
+    page = open_page()
+    qtbot.waitUntil(lambda: not page._listing.busy, timeout=PATIENCE)
+    page.take_apart()
+    page._listed = -1e9
+    page._tick()
+    assert not page._listing.busy
+
+
+def compared(root, open_page, qtbot, bridge, *, viewer=None, **data):
     """A page with an ended run whose held-out cases are being asked of the made-up engine."""
     folder = make_run(root / "run", steps(1, 3), reason="done")
     lesion_data(folder, (("a", "train"), ("c", "test")), **data)
     make_adapter(folder)
-    viewer = ViewerModel()
-    viewer.add_image(np.zeros((4, 4)), name="my own")
+    if viewer is None:
+        viewer = ViewerModel()
+        viewer.add_image(np.zeros((4, 4)), name="my own")
     page = open_page(viewer, bridge)
     page.view.tabs.setCurrentWidget(page.view.compare)
     qtbot.waitUntil(page.view.compare.show_button.isEnabled, timeout=PATIENCE)
@@ -351,7 +451,7 @@ def test_asking_is_cancelled_at_once_and_goes_on_later(root, open_page, qtbot, b
     page, viewer = compared(root, open_page, qtbot, bridge, question="a slow question")
     compare = page.view.compare
     qtbot.waitUntil(lambda: page.comparing._request is not None, timeout=PATIENCE)
-    assert "Case 1 of 4" in compare.title.text()
+    assert compare.title.text().startswith("Held-out, not your open study. Case 1 of 4")
     assert "Before: not asked yet" in compare.words.text()
     qtbot.mouseClick(compare.cancel_button, Qt.MouseButton.LeftButton)
     assert not page.comparing.busy
@@ -361,6 +461,75 @@ def test_asking_is_cancelled_at_once_and_goes_on_later(root, open_page, qtbot, b
     assert page.comparing._request is not None
     qtbot.mouseClick(compare.close_button, Qt.MouseButton.LeftButton)
     assert [layer.name for layer in viewer.layers] == ["my own"]
+
+
+class Engine:
+    """Answers when the test says so; `asked` holds the callbacks of every question."""
+
+    def __init__(self):
+        self.asked = []
+
+    def ask(self, question, *, model, **callbacks):
+        self.asked.append((question, callbacks))
+        return len(self.asked)
+
+    def cancel(self, request_id):
+        """Heard by a busy engine only later."""
+
+
+def test_the_late_end_of_a_cancelled_question_does_not_end_the_next(root, open_page, qtbot):
+    engine = Engine()
+    page, viewer = compared(root, open_page, qtbot, engine)
+    compare = page.view.compare
+    qtbot.waitUntil(lambda: len(engine.asked) == 1, timeout=PATIENCE)
+    qtbot.mouseClick(compare.cancel_button, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(compare.show_button, Qt.MouseButton.LeftButton)
+    (question, first), (_, second) = engine.asked
+    mask = np.zeros(question.plane.grid.shape, bool)
+    mask[2:5, 3:9] = True
+    provenance = Provenance("made up", "f" * 64, Seconds(load=0.0, reason=0.0, segment=0.0), templated=True)
+    found = {"mask": mask, "box": mask_box(mask), "points": key_points(mask)}
+    grounding = Grounding("found", "Here.", question.plane.grid, provenance, **found)
+    first["on_error"](CancelledError("cancelled"))
+    first["on_result"](replace(grounding, answer="too late"))
+    assert page.comparing.busy
+    assert "Before: not asked yet" in compare.words.text()
+    second["on_result"](grounding)
+    assert "Here." in compare.words.text()
+    assert drawn(viewer, "before") == mask.sum()
+    assert len(engine.asked) == 3
+
+
+def test_a_case_hides_the_users_study_and_leaves_the_other_docks_alone(
+    root, open_page, qtbot, bridge, volume_maker
+):
+    viewer = ViewerModel()
+    study, off = (
+        viewer.add_layer(Layer.create(*image_layer(volume_maker(name=name)))) for name in ("study", "off")
+    )
+    off.visible = False
+    labels = viewer.add_labels(np.zeros(study.data.shape, np.uint8), name="mine")
+    ask = AskWidget(viewer, engine=bridge)
+    try:
+        asked_about = ask.image
+        page, _ = compared(root, open_page, qtbot, bridge, viewer=viewer)
+        qtbot.waitUntil(lambda: "Case 1 of 4" in page.view.compare.title.text(), timeout=PATIENCE)
+        assert not any(layer.visible for layer in (study, labels, off))
+        assert viewer.layers["held-out case"].visible
+        assert viewer.layers.selection == {labels}
+        assert viewer.layers.selection.active is labels
+        assert ask.image is asked_about
+        study.visible = True
+        viewer.layers.selection.active = viewer.layers["held-out case: before"]
+        qtbot.mouseClick(page.view.compare.next_button, Qt.MouseButton.LeftButton)
+        assert study.visible
+        qtbot.mouseClick(page.view.compare.close_button, Qt.MouseButton.LeftButton)
+        assert study.visible
+        assert labels.visible
+        assert not off.visible
+        assert viewer.layers.selection.active is labels
+    finally:
+        ask.close_all()
 
 
 def test_a_fault_of_the_engine_is_told_once_and_the_case_stays(root, open_page, qtbot, bridge, notices):
