@@ -110,8 +110,9 @@ def test_the_mean_of_patients_gives_each_the_same_weight():
 
 def test_adapters_cards_and_reports_have_the_same_interval_of_a_gain():
     """A card bootstraps each patient's gains, a report both models' scores, with the same draws."""
-    before = {"a": [0.1, 0.2], "b": [0.5], "c": [0.3, 0.9, 0.4], "d": [0.6]}
-    after = {"a": [0.4, 0.2], "b": [0.6], "c": [0.3, 0.8, 0.9], "d": [0.5]}
+    rng = np.random.default_rng(5)
+    before = {name: rng.random(1 + place % 3).tolist() for place, name in enumerate("abcdefghij")}
+    after = {name: rng.random(len(own)).tolist() for name, own in before.items()}
     gains = {name: np.subtract(after[name], before[name]).tolist() for name in before}
     config = evaluation_config('records = ["r"]\nimages = "."\n[[models]]\nid = "embedded"\n', "eval.toml")
     draws = {"seed": config.seed, "resamples": config.resamples}
