@@ -108,6 +108,8 @@ class AskWidget(Docked):
         self._model_settled = True
         if (saved := settings.saved_model()) in models.available():
             self.view.choose_model(saved)
+        elif saved:
+            self._say_gone(saved)
 
     def _keep_model(self, model: str) -> None:
         self._model_settled = True
@@ -116,7 +118,14 @@ class AskWidget(Docked):
 
     def _refill_models(self) -> None:
         """Weights may have come, or a server been named, since the list was last shown."""
-        self.view.model_choice.fill(model_rows(), self.view.model)
+        former, title = self.view.model, self.view.model_choice.currentText()
+        self.view.model_choice.fill(model_rows(), former)
+        if former and self.view.model != former:
+            self._say_gone(title)
+
+    def _say_gone(self, title: str) -> None:
+        say = notify.warn if self.presenter.busy else self.view.show_status
+        say(f"“{title}” is no longer here; “{self.view.model_choice.currentText()}” answers instead.")
 
     def _say_what_model(self) -> None:
         """What a user must know of the chosen model before asking it."""

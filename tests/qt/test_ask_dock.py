@@ -16,6 +16,8 @@ from napari_medreason.core.plane import cut
 from napari_medreason.core.volume import Window
 from napari_medreason.layers import slice_index
 
+from .conftest import open_dock
+
 pytestmark = pytest.mark.window
 PATIENCE = 20_000
 
@@ -374,6 +376,31 @@ def test_the_chosen_model_is_remembered(make_napari_viewer, bridge, qtbot, monke
     finally:
         asking.model = before
         widget.close_all()
+
+
+def test_a_chosen_adapter_that_was_removed_is_told(dock):
+    """Else the first model in the list would answer without a word."""
+    from napari_medreason._qt.model_choice import ModelRow, model_rows
+
+    choice, first = dock.view.model_choice, model_rows()[0].title
+    choice.opening.emit()
+    assert "no longer here" not in dock.view.status.text()
+    choice.fill([*model_rows(), ModelRow("embedded@ours", "Embedded + Ours", "")], "embedded@ours")
+    choice.opening.emit()  # as when the list is opened
+    assert dock.view.model == "embedded"
+    assert dock.view.status.text() == f"“Embedded + Ours” is no longer here; “{first}” answers instead."
+
+
+def test_a_remembered_adapter_that_was_removed_is_told(bridge, volume, qtbot, monkeypatch):
+    from napari.components import ViewerModel
+
+    from napari_medreason._qt import settings
+
+    monkeypatch.setattr(settings, "saved_model", lambda: "embedded@ours")
+    dock = open_dock(ViewerModel(), bridge, volume)
+    qtbot.waitUntil(lambda: "“embedded@ours” is no longer here" in dock.view.status.text(), timeout=PATIENCE)
+    assert dock.view.model == "embedded"
+    dock.close_all()
 
 
 def test_nothing_found_is_an_answer_without_layers(dock, qtbot):
