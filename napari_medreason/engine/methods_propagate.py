@@ -44,7 +44,7 @@ def propagate(shelf: Shelf, ready: Ready, request: Request, fields: Fields) -> o
 
     masks = shelf.with_room(segmenter_id, carried, repeatable=lambda: True)
     times = Seconds(load=seconds, segment=time.perf_counter() - started)
-    return carried_to_map(Carried(masks, segmenter.id, times, segmenter.weights_sha256))
+    return carried_to_map(Carried(masks, loaded.id, times, segmenter.weights_sha256))
 
 
 def _planes(shelf: Shelf, keys: tuple[str, ...], seed: Seed) -> list[Plane]:

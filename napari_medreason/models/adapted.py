@@ -46,12 +46,14 @@ class AdaptedModel:
         """The base's answer; its provenance names the adapter, and its weights' hash is of both."""
         grounding = self.model.ask(question, on_text=on_text, cancelled=cancelled)
         provenance, card = grounding.provenance, self.adapter.card
-        words = f"adapter: {card.name}, weights {self.adapter.sha256[:12]}…; {card.figures}"
+        words = f"adapter: {card.name}, weights {self.adapter.sha256[:12]}…"
+        if provenance.evidence:  # the base's own, which stays; otherwise the figures take its place
+            words += f"; {card.figures}"
         provenance = replace(
             provenance,
             model=self.id,
             segmenter=self.segmenter_id if self.segmenter is not None else provenance.segmenter,
-            evidence=provenance.evidence or f"tuned on your scans: {card.figures}",
+            evidence=provenance.evidence or f"adapter {card.name}: {card.figures}",
             notes=(*provenance.notes, words),
         )
         return replace(grounding, provenance=provenance)

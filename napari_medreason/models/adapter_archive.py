@@ -7,6 +7,7 @@ becomes an adapter of the store when all of it has been checked.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
 import tempfile
@@ -44,9 +45,12 @@ def export_zip(adapter_id: str, file: Path) -> Path:
     names = (CARD, *hashed_files(adapter.folder, adapter.card))
     temporary = file.with_name(f".{file.name}.part")
     try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in names:
-                archive.write(adapter.folder / name, name)
+        with temporary.open("wb") as opened:
+            with zipfile.ZipFile(opened, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name in names:
+                    archive.write(adapter.folder / name, name)
+            opened.flush()
+            os.fsync(opened.fileno())
         rename(temporary, file)
     except OSError as error:
         raise WeightsError(
@@ -64,6 +68,8 @@ def import_from(path: Path, *, name: str = "", base: str = "") -> Adapter:
     name a model of the catalogue. WeightsError says what is wrong with it; the store is then as it was.
     """
     path = Path(path)
+    if path.name in ("", ".."):  # such as "."; the folder's name is needed
+        path = path.resolve()
     if path.is_dir():
         return _taken(path, name, base)
     if not path.is_file():
@@ -97,10 +103,10 @@ def _taken(folder: Path, name: str, base: str) -> Adapter:
             raise WeightsError(f"{folder.name} was made for {card.base}, not for {base}; leave the base out")
         return accept(folder, name)
     with tempfile.TemporaryDirectory(prefix="medreason-", ignore_cleanup_errors=True) as temporary:
-        made = Path(temporary) / folder.name
-        made.mkdir()
         card = _card_of_peft(folder, name, base)
+        made = Path(temporary) / folder.name
         try:
+            made.mkdir()
             copy_files(folder, made, adapter_files(folder, card))
         except OSError as error:
             raise WeightsError(f"{folder.name} can't be copied ({error.strerror or error})") from error

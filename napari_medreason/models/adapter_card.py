@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from napari_medreason.core.strict import from_plain, parse_json
 from napari_medreason.errors import DataSetError, WeightsError
@@ -21,6 +21,12 @@ FORMAT = 1
 LARGEST_CARD = 4_000_000
 """Bytes; a real one has some kilobytes."""
 LONGEST_NAME = 80
+LONGEST_BASE = 300
+"""Characters; the name of a folder of the user's own stands in it, and is compared."""
+ENOUGH_PATIENTS = 3
+"""Held-out patients; with fewer, their spread is no interval for the next one."""
+_LARGEST = 1e6
+"""Figures beyond it are none; a card may come from anywhere."""
 
 Kind = Literal["embedded-expert", "peft", "prs-med", "medisee"]
 """Tuned weights of one expert of the embedded model; a PEFT folder for a reasoner; trained parts of PRS-Med
@@ -64,7 +70,7 @@ class AdapterCard:
     @property
     def held_out_patients(self) -> int:
         """Patients that the figures before and after are of; 0 when nothing was measured."""
-        return max((group.get("patients", 0) for group in self._groups.values()), default=0)
+        return max((group["patients"] for group in self._groups.values()), default=0)
 
     @property
     def figures(self) -> str:
@@ -116,9 +122,15 @@ def card_from_text(text: str, where: str) -> AdapterCard:
             f"{where} has a card of format {card.format}; {FORMAT} is read here, install the version of "
             "napari-medreason that wrote it"
         )
-    if not plain_name(card.name) or not plain_name(card.base):
+    card = replace(
+        card,
+        name=plain_name(card.name),
+        base=plain_name(card.base, longest=LONGEST_BASE),
+        date=plain_name(card.date),
+    )
+    if not card.name or not card.base:
         raise WeightsError(f"{where} has a card that names no adapter or no base; get or train it again")
-    return replace(card, name=plain_name(card.name), date=plain_name(card.date))
+    return card
 
 
 def write_adapter_card(folder: Path, card: AdapterCard) -> None:
@@ -147,10 +159,10 @@ def check_base_weights(card: AdapterCard, sha256: str, *, base: str) -> None:
         )
 
 
-def plain_name(text: str) -> str:
+def plain_name(text: str, *, longest: int = LONGEST_NAME) -> str:
     """A name as it may stand in lists and tool tips: printable, without markup, not too long."""
     printable = "".join(one for one in text if one.isprintable() and one not in "<>")
-    return printable.strip()[:LONGEST_NAME].strip()
+    return printable.strip()[:longest].strip()
 
 
 def _without_paths(value: Any) -> Any:
@@ -167,18 +179,26 @@ def _without_paths(value: Any) -> Any:
 
 
 def _is_group(group: object) -> bool:
-    if not isinstance(group, Mapping) or type(group.get("patients", 0)) is not int:
+    if not isinstance(group, Mapping):
         return False
-    return all(isinstance(group.get(name), int | float) for name in ("before", "after"))
+    patients = group.get("patients")
+    if type(patients) is not int or not 1 <= patients < _LARGEST:
+        return False
+    return all(_is_number(group.get(name)) for name in ("before", "after"))
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and abs(cast(float, value)) < _LARGEST
 
 
 def _figures_words(measure: str, group: Mapping[str, Any], *, prompted: bool) -> str:
-    patients = group.get("patients", 0)
-    interval = group.get("interval") if patients > 1 else None
+    patients = group["patients"]
+    interval = group.get("interval") if patients >= ENOUGH_PATIENTS else None
     words = f"{measure} {group['before']:.2f} before, {group['after']:.2f} after"
-    if isinstance(interval, list) and [type(one) for one in interval] == [float, float]:
-        words += f" (gain {interval[0]:+.2f} to {interval[1]:+.2f})"
+    if isinstance(interval, list) and len(interval) == 2 and all(map(_is_number, interval)):
+        words += f" (95 % interval of the gain {interval[0]:+.2f} to {interval[1]:+.2f})"
     how = " from box and points" if prompted else ""
-    if patients == 1:  # an interval would be over slices, and is no interval for the next patient
+    if patients == 1:
         return f"{words}{how} on 1 held-out patient, which says little of others"
-    return f"{words}{how} on {patients} held-out patients"
+    few = ", too few to tell" if patients < ENOUGH_PATIENTS else ""
+    return f"{words}{how} on {patients} held-out patients{few}"

@@ -7,6 +7,7 @@ from napari_medreason.core.plane import cut
 from napari_medreason.core.question import Question
 from napari_medreason.core.volume import Volume, Window, default_window
 from napari_medreason.engine.client import EngineClient
+from napari_medreason.engine.protocol_propagate import Seed
 from napari_medreason.engine.shelf import Shelf, installed_registry
 from napari_medreason.errors import UnknownModelError, WeightsError
 from napari_medreason.io import read
@@ -143,12 +144,27 @@ def test_a_reasoner_is_loaded_once_and_its_answers_come_back_to_the_bit(tmp_path
     assert tuned.provenance.weights_sha256 != before.provenance.weights_sha256
     assert tuned.provenance.model == "medreasoner@one"
     assert tuned.provenance.segmenter == before.provenance.segmenter
-    assert "box IoU 0.31 before, 0.52 after" in tuned.provenance.evidence
+    assert tuned.provenance.evidence.startswith("adapter one: box IoU 0.31 before, 0.52 after")
+    (note,) = (words for words in tuned.provenance.notes if words.startswith("adapter"))
+    assert "before" not in note, "once is enough"
     after, _ = ask(shelf, "medreasoner", plane)
     assert (after.workings.box_plane, after.workings.points_plane) == proposed
     assert (after.box, after.points) == (before.box, before.points)
     assert after.provenance.weights_sha256 == before.provenance.weights_sha256
     assert shelf.model("medreasoner")[0] is base
+
+
+def carry(client, segmenter, plane, mask):
+    listener = Listener()
+    client.propagate(
+        [plane, plane],
+        Seed(0, mask),
+        segmenter=segmenter,
+        on_progress=listener.on_progress,
+        on_result=listener.on_end,
+        on_error=listener.on_end,
+    )
+    return listener.wait()
 
 
 def test_a_viewer_asks_base_and_adapter_of_one_engine(tmp_path, slice_of_trunk):
@@ -167,9 +183,12 @@ def test_a_viewer_asks_base_and_adapter_of_one_engine(tmp_path, slice_of_trunk):
                 on_error=listener.on_end,
             )
             answers.append(listener.wait())
+        carried = carry(client, f"embedded@{folder}", slice_of_trunk, answers[1].mask)
     finally:
         client.close()
     before, tuned, after = answers
+    assert carried.segmenter == "embedded@one"
+    assert carried.weights_sha256 == tuned.provenance.weights_sha256
     assert tuned.provenance.model == "embedded@one"
     assert not same(tuned, before)
     assert same(after, before)

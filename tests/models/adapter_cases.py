@@ -41,19 +41,27 @@ def embedded_adapter(folder, *, name="Our lesions", expert_id="body_ct", shift=0
     return folder
 
 
-def peft_adapter(folder, base, *, name="Tuned reasoner", weights_id="folder:tiny-qwen", with_card=True):
-    """A LoRA adapter as PEFT saves it, with weights large enough to change every answer."""
+def peft_adapter(
+    folder, base, *, name="Tuned reasoner", weights_id="folder:tiny-qwen", with_card=True, bias="none"
+):
+    """A LoRA adapter as PEFT saves it, with weights large enough to change every answer.
+
+    bias: "all" or "lora_only" for one that also changes biases of the base.
+    """
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     network = Qwen2_5_VLForConditionalGeneration.from_pretrained(base)
     with ignored_by_peft():
-        tuned = get_peft_model(network, LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"]))
+        targets = ["q_proj", "v_proj", "down_proj"]
+        tuned = get_peft_model(network, LoraConfig(r=4, target_modules=targets, bias=bias))
     torch.manual_seed(0)
     for parameter, weights in tuned.named_parameters():
         if "lora_B" in parameter:
             torch.nn.init.normal_(weights, std=2.0)
+        elif weights.requires_grad and parameter.endswith(".bias"):
+            torch.nn.init.ones_(weights)
     tuned.save_pretrained(folder)
     if with_card:
         sha256 = weights_sha256(weight_files(base))

@@ -19,7 +19,12 @@ from napari_medreason.core.volume import default_window
 from napari_medreason.errors import ModelUnavailableError, UnknownModelError, WeightsError
 from napari_medreason.io import read
 from napari_medreason.models import adapters
-from napari_medreason.models.adapter_card import AdapterCard, read_adapter_card, write_adapter_card
+from napari_medreason.models.adapter_card import (
+    AdapterCard,
+    card_from_text,
+    read_adapter_card,
+    write_adapter_card,
+)
 from napari_medreason.models.adapter_store import adapters_root
 from napari_medreason.models.embedded.perception import Perceiver
 from napari_medreason.models.reasoners.local import LocalReasoner
@@ -27,7 +32,7 @@ from napari_medreason.models.reasoners.qwen25_vl import QWEN25_VL
 from napari_medreason.models.settings import remember_folder
 from napari_medreason_sample_data import ct_folder
 
-from .adapter_cases import embedded_adapter, peft_adapter
+from .adapter_cases import FIGURES, embedded_adapter, ignored_by_peft, peft_adapter
 
 WRONG_NAME = '{"name": 3, "kind": "peft", "base": "lingshu-7b"}'
 
@@ -62,7 +67,8 @@ def test_an_accepted_adapter_is_listed_with_what_it_was_measured_to_do(tuned):
     assert adapter.model_id == "embedded@our-lesions"
     info = models.available()["embedded@our-lesions"]
     assert info.title == "Embedded + Our lesions"
-    assert "Dice 0.31 before, 0.52 after (gain +0.10 to +0.30) on 3 held-out patients" in info.summary
+    figures = "Dice 0.31 before, 0.52 after (95 % interval of the gain +0.10 to +0.30) on 3 held-out patients"
+    assert f"{figures}; learnt from" in info.summary
     assert "24 masks of 4 patients" in info.summary
     assert not info.default
     assert models.default() == "embedded"
@@ -261,6 +267,23 @@ def test_a_zip_brings_the_same_adapter_back(tuned, tmp_path, slice_of_trunk):
     assert answer.provenance.weights_sha256 == expected.provenance.weights_sha256
 
 
+def test_a_zip_that_does_not_reach_the_disk_leaves_the_one_before(tuned, tmp_path, monkeypatch):
+    """Only when it is flushed does a full network drive tell; renaming would lose the one before."""
+    adapter, file = adapters.accept(tuned), tmp_path / "lesions.zip"
+    adapters.export_zip(adapter.id, file)
+    before = file.read_bytes()
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(WeightsError, match=r"lesions\.zip can't be written \(No space left on device\)"):
+            adapters.export_zip(adapter.id, file)
+    assert file.read_bytes() == before
+    assert {entry.name for entry in tmp_path.iterdir()} == {"lesions.zip", "store"}
+
+
 def archive_of(file, content):
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in content.items():
@@ -346,6 +369,14 @@ def test_a_peft_folder_of_others_needs_its_base(tmp_path, qwen_folder):
     assert adapters.import_from(folder, name="named").card.base == "lingshu-7b"
 
 
+@pytest.mark.parametrize(("here", "path"), [(".", "."), ("below", "..")])
+def test_a_peft_folder_is_called_by_its_name_from_within_it(tmp_path, qwen_folder, monkeypatch, here, path):
+    folder = peft_adapter(tmp_path / "Their LoRA", qwen_folder, with_card=False)
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / here)
+    assert adapters.import_from(Path(path), base="lingshu-7b").card.name == "Their LoRA"
+
+
 def test_a_reasoner_refuses_an_adapter_that_other_weights_were_trained_with(tmp_path, qwen_folder):
     """The architecture is the same, so every tensor would find its place."""
     folder = peft_adapter(tmp_path / "adapter", qwen_folder)
@@ -392,6 +423,22 @@ def test_a_merged_reasoner_computes_what_base_and_adapter_compute(tmp_path, qwen
     assert names <= {file.name for file in folder.iterdir()}, "tokenizer and processor come along"
 
 
+def test_a_reasoner_with_other_biases_is_merged_since_it_can_not_be_taken_off(tmp_path, qwen_folder):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForImageTextToText
+
+    adapter = adapters.accept(peft_adapter(tmp_path / "adapter", qwen_folder, bias="all"))
+    folder = adapters.merge(adapter.id, tmp_path / "whole", base_folder=qwen_folder)
+    whole = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    network = AutoModelForImageTextToText.from_pretrained(qwen_folder)
+    with ignored_by_peft():
+        expected = PeftModel.from_pretrained(network, adapter.folder).eval()
+    ids = torch.tensor([[40, 41, 42, 43]])
+    with torch.inference_mode():
+        np.testing.assert_allclose(whole(ids).logits, expected(ids).logits, atol=1e-4)
+
+
 def test_a_merge_that_can_not_be_made_leaves_nothing(tmp_path, qwen_folder):
     adapter = adapters.accept(peft_adapter(tmp_path / "adapter", qwen_folder))
     with pytest.raises(WeightsError, match="folder of your own; name it with --base-folder"):
@@ -425,6 +472,39 @@ def test_the_card_keeps_what_trainers_add_and_no_path(tmp_path):
     (tmp_path / "adapter.json").write_text(text.replace('"format": 1', '"format": 2'), encoding="utf-8")
     with pytest.raises(WeightsError, match="format 2; 1 is read here"):
         read_adapter_card(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {},
+            "Dice 0.31 before, 0.52 after (95 % interval of the gain +0.10 to +0.30) on 3 held-out patients",
+        ),
+        (
+            {"patients": 2},
+            "Dice 0.31 before, 0.52 after on 2 held-out patients, too few to tell",
+        ),
+        (
+            {"patients": 1},
+            "Dice 0.31 before, 0.52 after on 1 held-out patient, which says little of others",
+        ),
+        ({"patients": 0}, "not measured on held-out patients"),
+        ({"patients": None}, "not measured on held-out patients"),
+        ({"patients": 0, "after": 10**400}, "not measured on held-out patients"),
+    ],
+)
+def test_figures_say_of_how_many_patients_they_are_and_what_the_interval_is(changes, words):
+    card = AdapterCard("x", "peft", "lingshu-7b", before_after={"mask": FIGURES | changes})
+    assert card.figures == words
+    assert card.held_out_patients == (changes.get("patients", 3) or 0)
+
+
+def test_what_a_foreign_card_calls_its_base_can_not_steer_a_terminal():
+    text = json.dumps({"name": "x", "kind": "peft", "base": "lingshu-7b\x1b[31m\n"})
+    assert card_from_text(text, "x").base == "lingshu-7b[31m"
+    long = "folder:" + "n" * 200  # a folder's name is compared, and so is not shortened
+    assert card_from_text(json.dumps({"name": "x", "kind": "peft", "base": long}), "x").base == long
 
 
 def test_the_store_is_beside_the_weights_unless_it_is_named(monkeypatch, tmp_path):

@@ -131,6 +131,28 @@ def test_the_adapter_before_stays_when_the_next_one_is_refused(reasoner, adapter
     assert (answer().box, answer().points) == (plain.box, plain.points) != (tuned.box, tuned.points)
 
 
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+def test_an_adapter_that_changes_biases_for_good_is_refused_before_it_does(
+    reasoner, qwen_folder, tmp_path, bias
+):
+    """PEFT writes them over those of the base, and taking it off brings none of them back."""
+    import torch
+
+    folder = peft_adapter(tmp_path / "tuned", qwen_folder, with_card=False, bias=bias)
+    ids = torch.tensor([[40, 41, 42, 43]])
+
+    def logits():
+        with torch.inference_mode(), reasoner._model.changing() as network:
+            return network(ids).logits.clone()
+
+    before = logits()
+    with pytest.raises(
+        ModelUnavailableError, match=rf"biases \(bias = '{bias}'\).*`medreason adapters merge`"
+    ):
+        reasoner.load_adapter(folder)
+    assert torch.equal(logits(), before)
+
+
 def truncated(folder):
     file = folder / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:500])
@@ -149,6 +171,8 @@ def truncated(folder):
         (changed_settings(peft_type="IA3"), ModelUnavailableError, "'IA3'; LORA is accepted"),
         (changed_settings(target_modules=["query_key_value"]), WeightsError, "doesn't fit this model"),
         (changed_settings(target_modules=["q_proj"]), WeightsError, "has no place for"),
+        (changed_settings(target_modules=["q_proj", "norm"]), WeightsError, "doesn't fit this model"),
+        (changed_settings(bias="some"), WeightsError, "bias that is none of none, all, lora_only"),
         (changed_settings(r=2), WeightsError, "another shape"),
         (changed_settings(r=10**9), WeightsError, "rank that is no number from 1 to 2048"),
         (changed_settings(rank_pattern={"q_proj": "4"}), WeightsError, "rank that is no number"),
@@ -167,3 +191,5 @@ def test_an_adapter_that_does_not_fit_is_refused_and_the_model_goes_on(
     assert "\n" not in str(told.value)
     assert str(tmp_path) not in str(told.value)
     assert (answer().box, answer().points) == (before.box, before.points)
+    with reasoner._model.changing() as network:
+        assert not any("lora" in name for name, _ in network.named_modules())

@@ -18,6 +18,23 @@ from napari_medreason.models.weights import weight_files, weights_sha256
 WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 LARGEST_RANK = 2048
 """No adapter needs more; its layers are made before the shapes of its file are compared with them."""
+_BIASES = ("none", "all", "lora_only")
+"""What PEFT can do with the base's biases; all but the first overwrite them in place."""
+_KEPT = (
+    "r",
+    "lora_alpha",
+    "target_modules",
+    "use_rslora",
+    "use_dora",
+    "rank_pattern",
+    "alpha_pattern",
+    "layers_to_transform",
+    "layers_pattern",
+    "exclude_modules",
+    "bias",
+    "fan_in_fan_out",
+)
+"""Settings that say what the adapter is; the others are for training or name files."""
 
 _OLD_NAMES = (
     (r"^base_model\.model\.model\.layers\.", "base_model.model.model.language_model.layers."),
@@ -35,17 +52,24 @@ def put_on(network: Any, folder: Path) -> tuple[Callable[[], PutBack], str]:
 
     What takes it off gives what puts it back, as long as the network is as it was without it.
 
-    WeightsError when the folder holds no adapter, one for another network, or one in another shape; the
+    WeightsError when the folder holds no adapter, one for another network, or one in another shape;
+    ModelUnavailableError when it is of another kind than LoRA, or changes what could not be put back. The
     network is then as it was.
     """
-    adapted, sha256 = _adapted(network, folder)
+    settings = _settings(folder)
+    if settings["bias"] != _BIASES[0]:
+        raise ModelUnavailableError(
+            f"{folder.name} also changes the base's biases (bias = {settings['bias']!r}), which could not be "
+            "put back; write a whole model with `medreason adapters merge`, or train it with bias 'none'"
+        )
+    adapted, sha256 = _adapted(network, folder, settings)
     network.eval()
     return lambda: _take_off(adapted), sha256
 
 
 def merged(network: Any, folder: Path) -> Any:
     """The network with a LoRA adapter merged into its own weights, in place; WeightsError as for `put_on`."""
-    adapted, _ = _adapted(network, folder)
+    adapted, _ = _adapted(network, folder, _settings(folder))
     try:
         return adapted.merge_and_unload(safe_merge=True)
     except ValueError as error:
@@ -55,19 +79,12 @@ def merged(network: Any, folder: Path) -> Any:
         ) from error
 
 
-def _adapted(network: Any, folder: Path) -> tuple[Any, str]:
+def _adapted(network: Any, folder: Path, settings: dict[str, Any]) -> tuple[Any, str]:
     """The network within PEFT, and the hash of the adapter's weights."""
-    from peft import LoraConfig, PeftModel
-
-    settings = _settings(folder)
     tensors = read_tensors(folder / WEIGHTS)
     sha256 = weights_sha256([file for file in weight_files(folder) if file.name == WEIGHTS])
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", ".*is_gradient_checkpointing", FutureWarning
-            )  # peft asks for it
-            adapted = PeftModel(network, LoraConfig(**settings))
+        adapted = _wrapped(network, settings)
     except (ValueError, TypeError) as error:
         raise WeightsError(
             f"adapter {folder.name} doesn't fit this model ({_first_line(error)[:120]}); choose the model "
@@ -75,10 +92,29 @@ def _adapted(network: Any, folder: Path) -> tuple[Any, str]:
         ) from error
     try:
         _fill(adapted, tensors, folder.name)
-    except WeightsError:
+    except BaseException:
         adapted.unload()
         raise
     return adapted, sha256
+
+
+def _wrapped(network: Any, settings: dict[str, Any]) -> Any:
+    """The network within PEFT; errors as PEFT raises them, and the network is then as it was."""
+    from peft import LoraConfig, PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", ".*is_gradient_checkpointing", FutureWarning
+            )  # peft asks for it
+            return PeftModel(network, LoraConfig(**settings))
+    except BaseException:
+        # PEFT refuses a layer when it comes to it, and leaves those before it changed
+        for name, layer in list(network.named_modules()):
+            if isinstance(layer, BaseTunerLayer):
+                network.set_submodule(name, layer.get_base_layer())
+        raise
 
 
 def _fill(adapted: Any, tensors: dict[str, Any], name: str) -> None:
@@ -142,17 +178,12 @@ def _settings(folder: Path) -> dict[str, Any]:
             f"{SETTINGS} of {folder.name} has a rank that is no number from 1 to {LARGEST_RANK}; get the "
             "adapter again"
         )
-    kept: tuple[str, ...] = (
-        "r",
-        "lora_alpha",
-        "target_modules",
-        "use_rslora",
-        "use_dora",
-        "rank_pattern",
-        "alpha_pattern",
-    )
-    kept = (*kept, "layers_to_transform", "layers_pattern", "exclude_modules", "bias", "fan_in_fan_out")
-    return {"inference_mode": True, **{key: found[key] for key in kept if key in found}}
+    if found.get("bias", "none") not in _BIASES:
+        raise WeightsError(
+            f"{SETTINGS} of {folder.name} has a bias that is none of {', '.join(_BIASES)}; get the adapter "
+            "again"
+        )
+    return {"inference_mode": True, "bias": "none", **{key: found[key] for key in _KEPT if key in found}}
 
 
 def _first_line(error: Exception) -> str:
