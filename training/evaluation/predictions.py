@@ -194,7 +194,7 @@ def _probability(prediction: Prediction, shape: tuple[int, int], folder: Path) -
         return None
     pixels = _picture(folder, prediction.probability, shape, f"prediction for {prediction.record}")
     white = 255 if pixels.dtype == np.uint8 else DEPTH
-    # In 32 bits every k / 255 is rounded up, and so reaches its threshold; in 64 bits a quarter of them don't.
+    # In 32 bits every k / 255 is rounded up and reaches its threshold; in 64 bits a quarter of them don't.
     return np.asarray(pixels / white, np.float32)
 
 
