@@ -28,6 +28,8 @@ from .runs import RunWriter, State, random_state, set_random_state
 _REASONS: tuple[EndReason, ...] = get_args(EndReason)
 EVENT_STEPS = 5
 """Steps whose mean losses make one event."""
+_WORK_PER_SAVE = 10
+"""Training goes on at least so many times as long as the last checkpoint took, before the next is written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +76,45 @@ class Recipe(Protocol):
 
 @dataclass
 class _Progress:
+    """judged: the step of the newest evaluation. losses: of the steps that no event tells of yet, by name."""
+
     step: int = 0
     best: float = -math.inf
     waited: int = 0
     first: dict[str, float] = field(default_factory=dict)
+    judged: int = -1
+    losses: dict[str, list[float]] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
-        best = None if math.isinf(self.best) else self.best
-        return {"step": self.step, "best": best, "waited": self.waited, "first": self.first}
+        return {**vars(self), "best": None if math.isinf(self.best) else self.best}
+
+    def add(self, losses: Mapping[str, float]) -> None:
+        for name, value in losses.items():
+            self.losses.setdefault(name, []).append(value)
+
+    def take_means(self) -> dict[str, float]:
+        """Mean losses since they were last taken."""
+        means = {name: sum(values) / len(values) for name, values in self.losses.items()}
+        self.losses.clear()
+        return means
+
+
+class _Saving:
+    """When the next checkpoint is due: after the planned time, or later where writing one is slow."""
+
+    def __init__(self, planned_seconds: float) -> None:
+        self._planned, self._took, self._saved = planned_seconds, 0.0, time.monotonic()
+
+    def due(self) -> bool:
+        """The main process decides for all."""
+        waited = time.monotonic() - self._saved
+        return bool(several.from_main(waited > max(self._planned, _WORK_PER_SAVE * self._took)))
+
+    def save(self, recipe: Recipe, writer: RunWriter, progress: _Progress) -> None:
+        started = time.monotonic()
+        _save(recipe, writer, progress)
+        self._saved = time.monotonic()
+        self._took = self._saved - started
 
 
 def run(recipe: Recipe, writer: RunWriter) -> EndReason:
@@ -114,39 +147,45 @@ def _begin(recipe: Recipe, writer: RunWriter) -> _Progress:
         return progress
     recipe.restore(state.tensors)
     set_random_state(state.tensors)
-    kept = state.progress
-    best = -math.inf if kept["best"] is None else float(kept["best"])
+    kept = {name: value for name, value in state.progress.items() if name in vars(_Progress())}
+    kept["best"] = -math.inf if kept["best"] is None else float(kept["best"])
     writer.event("start", int(kept["step"]), {"steps": recipe.schedule_steps}, "resumed")
-    return _Progress(int(kept["step"]), best, int(kept["waited"]), dict(kept["first"]))
+    return _Progress(**kept)
 
 
 def _work(recipe: Recipe, writer: RunWriter, progress: _Progress) -> EndReason:
-    plan = writer.config.evaluation
-    saved, losses = time.monotonic(), _Means()
+    plan, begun = writer.config.evaluation, progress.step
+    saving = _Saving(plan.checkpoint_seconds)
     reason = _why_stop(writer, progress)
     while reason is None and progress.step < recipe.schedule_steps:
         progress.step += 1
         several.own_random_numbers(writer.config.seed, progress.step)
-        losses.add(_one_step(recipe, progress.step))
+        progress.add(_one_step(recipe, progress.step))
         if progress.step % EVENT_STEPS == 0:
-            writer.event("step", progress.step, losses.take())
+            writer.event("step", progress.step, progress.take_means())
         if progress.step % plan.every_steps == 0:
             _judge(recipe, writer, progress)
         reason = _why_stop(writer, progress)
-        if progress.step % EVENT_STEPS == 0 and several.from_main(
-            time.monotonic() - saved > plan.checkpoint_seconds
-        ):
-            _save(recipe, writer, progress)
-            saved = time.monotonic()
-    if progress.step % plan.every_steps and reason != "stopped":
+        if progress.step % EVENT_STEPS == 0 and saving.due():
+            saving.save(recipe, writer, progress)
+    return _finished(recipe, writer, progress, reason=reason or "done", begun=begun)
+
+
+def _finished(
+    recipe: Recipe, writer: RunWriter, progress: _Progress, *, reason: EndReason, begun: int
+) -> EndReason:
+    """Judge and keep the last state, unless that was done by the sitting before."""
+    judging = progress.judged != progress.step and reason != "stopped"
+    if judging:
         _judge(recipe, writer, progress)
-    _save(recipe, writer, progress)
-    return reason or "done"
+    if judging or progress.step > begun or not progress.step:
+        _save(recipe, writer, progress)
+    return reason
 
 
 def _why_stop(writer: RunWriter, progress: _Progress) -> EndReason | None:
-    """Why the run ends now, None to go on; the main process decides for all."""
-    reason = writer.should_stop(progress.step)
+    """Why the run ends now, None to go on; the main process decides for all, and alone reads its folder."""
+    reason = writer.should_stop(progress.step) if several.is_main() else None
     patience = writer.config.evaluation.patience
     if patience and progress.waited >= patience:
         reason = reason or "no gain"
@@ -170,6 +209,7 @@ def _judge(recipe: Recipe, writer: RunWriter, progress: _Progress) -> None:
     kept = random_state()
     evaluation = recipe.evaluate()
     set_random_state(kept)
+    progress.judged = progress.step
     writer.event("evaluation", progress.step, evaluation.values)
     for sample in evaluation.samples[: writer.config.evaluation.samples]:
         writer.sample(progress.step, sample.name, sample.words, sample.pictures)
@@ -188,19 +228,3 @@ def _save(recipe: Recipe, writer: RunWriter, progress: _Progress, *, best: bool 
     writer.save(State(tensors, progress.plain()), best=best)
     if not best:
         writer.event("checkpoint", progress.step)
-
-
-class _Means:
-    """Means of losses since they were last taken."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, list[float]] = {}
-
-    def add(self, losses: Mapping[str, float]) -> None:
-        for name, value in losses.items():
-            self._sums.setdefault(name, []).append(value)
-
-    def take(self) -> dict[str, float]:
-        means = {name: sum(values) / len(values) for name, values in self._sums.items()}
-        self._sums.clear()
-        return means

@@ -105,9 +105,7 @@ def keep_data(writer: RunWriter, records: RunRecords) -> None:
 
 
 def spread(items: Sequence[T], most: int) -> Sequence[T]:
-    """At most so many items, 0 for all, evenly over all of them: records lie patient after patient in their
-    files, and none should be left out for standing last.
-    """
+    """At most so many items, 0 for all; from everywhere, since records lie patient after patient."""
     if not most or len(items) <= most:
         return items
     return [items[number * len(items) // most] for number in range(most)]

@@ -54,7 +54,8 @@ class EvaluationPlan:
 
     every_steps: steps between two evaluations on the validation records. samples: answers kept as
     pictures and words at each. patience: evaluations without a gain after which the run stops, 0 never.
-    records: at most so many are evaluated each time, 0 all. checkpoint_seconds: time between checkpoints.
+    records: at most so many are evaluated each time, of all patients, 0 all. checkpoint_seconds: time between
+    checkpoints, or ten times what writing one takes, where that is longer.
     """
 
     every_steps: int = field(default=50, metadata=COUNT)

@@ -6,13 +6,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from napari_medreason import jobs
 from napari_medreason.core.run_folder import read_events
 from napari_medreason.errors import RunError
-from napari_medreason_training import run_command
+from napari_medreason_training import loop, run_command, several
+from napari_medreason_training.runs import RunWriter
 
 from . import toy_recipe
 
@@ -97,6 +99,50 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_pat
     assert (last.kind, last.step) == ("end", 20)
     assert "smaller learning rate" in last.words
     assert (tmp_path / "run/checkpoints/last/state.safetensors").exists()
+
+
+def test_a_run_stopped_between_two_events_goes_on_to_the_same_curve(tmp_path, toy, monkeypatch):
+    plan = {"every_steps": 10, "checkpoint_seconds": 0.0}
+    file = config_file(tmp_path, "steps=20", evaluation=plan)
+    run_command.execute(file, tmp_path / "unbroken")
+    asked = iter([None] * 7 + ["stopped"])
+    with monkeypatch.context() as patch:
+        patch.setattr(RunWriter, "should_stop", lambda self, step: next(asked))
+        assert run_command.execute(file, tmp_path / "run") == "stopped"
+    assert newest_step(tmp_path / "run") == 7
+    assert run_command.execute(file, tmp_path / "run") == "done"
+    assert curve(tmp_path / "run") == curve(tmp_path / "unbroken")
+
+
+def test_a_run_that_is_done_and_started_again_tells_nothing_twice(tmp_path, toy):
+    file = config_file(tmp_path, "steps=13", evaluation={"every_steps": 10})
+    for _ in range(3):
+        assert run_command.execute(file, tmp_path / "run") == "done"
+    kinds = [(e.kind, e.step) for e in events_of(tmp_path / "run") if e.kind != "start"]
+    assert len(kinds) == len(set(kinds))
+    assert ("evaluation", 13) in kinds
+
+
+def test_slow_checkpoints_are_written_seldom(tmp_path, toy):
+    """After the first, training goes on ten times as long as it took: 2 s, which this run does not last."""
+    file = config_file(tmp_path, "steps=40,slow=0.2", evaluation={"checkpoint_seconds": 0.0})
+    run_command.execute(file, tmp_path / "run")
+    assert [e.step for e in events_of(tmp_path / "run") if e.kind == "checkpoint"] == [5, 40]
+
+
+def test_only_the_process_that_writes_the_folder_reads_it_to_decide_the_end(monkeypatch):
+    """The others would walk over files that are just being renamed."""
+
+    class Walking:
+        config = SimpleNamespace(evaluation=SimpleNamespace(patience=0))
+
+        def should_stop(self, step):
+            raise FileNotFoundError
+
+    with pytest.raises(FileNotFoundError):
+        loop._why_stop(Walking(), loop._Progress())
+    monkeypatch.setattr(several, "is_main", lambda: False)
+    assert loop._why_stop(Walking(), loop._Progress()) is None
 
 
 def test_another_configuration_never_mixes_into_a_run(tmp_path, toy):

@@ -13,9 +13,9 @@ from napari_medreason_training.loop import Evaluation, Sample
 class Toy:
     """A linear layer, AdamW, and random points at every step."""
 
-    def __init__(self, steps, *, pause=0.0, nan_at=0):
+    def __init__(self, steps, *, pause=0.0, nan_at=0, slow=0.0):
         torch.manual_seed(0)
-        self.schedule_steps, self.pause, self.nan_at = steps, pause, nan_at
+        self.schedule_steps, self.pause, self.nan_at, self.slow = steps, pause, nan_at, slow
         self.model = torch.nn.Linear(3, 1)
         self.optimiser = torch.optim.AdamW(self.model.parameters(), 0.05)
 
@@ -37,6 +37,7 @@ class Toy:
         return Evaluation({"error": error, "score": -error}, "score", (Sample("first", {"answer": "yes"}),))
 
     def state(self):
+        time.sleep(self.slow)
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
@@ -61,7 +62,10 @@ def train(writer, base):
     options = dict(part.split("=") for part in writer.config.name.split(",") if "=" in part)
     numbers = {key: float(value) for key, value in options.items()}
     toy = Toy(
-        int(numbers.get("steps", 40)), pause=numbers.get("pause", 0.0), nan_at=int(numbers.get("nan", 0))
+        int(numbers.get("steps", 40)),
+        pause=numbers.get("pause", 0.0),
+        nan_at=int(numbers.get("nan", 0)),
+        slow=numbers.get("slow", 0.0),
     )
     return loop.run(toy, writer)
 
