@@ -62,6 +62,11 @@ class LabelSource:
         return by_layer if by_layer.structure else LabelName("", f"label {label}")
 
 
+def has_names(source: LabelSource) -> bool:
+    """Whether labels of a layer have a name: one of their own, or the layer's from the vocabulary."""
+    return bool(source.names or source.name(0).structure)
+
+
 def label_layers(viewer: Viewer) -> list[Labels]:
     """The Labels layers of a viewer that can be looked at, top first."""
     return [layer for layer in reversed(viewer.layers) if isinstance(layer, Labels) and not layer.multiscale]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from napari_medreason._qt.tune_check_memory import base_size, free_bytes
 from napari_medreason._qt.tune_records import PreparedRecords, RecordReader, RecordSet, SplitPlan, prepared
@@ -14,20 +15,24 @@ from napari_medreason.core.run_config import RunConfig
 from napari_medreason.core.run_memory import check_memory
 from napari_medreason.errors import RunError
 
-MOST_NAMES = 8
+MOST_NAMES, FEW_NAMES = 8, 2
 READ = ("CT", "MR")
 """Kinds of image that the embedded model reads."""
 
 
 @dataclass(frozen=True, eq=False)
 class RunCheck:
-    """What was found. memory: the estimate in words; memory_fault: why it is too much, else ""."""
+    """What was found. memory: the estimate in words; memory_fault: why it is too much, else "".
+
+    contents: what each set of records holds, in words.
+    """
 
     prepared: PreparedRecords
     data: DataCheck
     memory: str = ""
     memory_fault: str = ""
     recipe_faults: tuple[str, ...] = ()
+    contents: tuple[str, ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -46,14 +51,16 @@ def run_check(
     """Check records, and the memory where there is a configuration; DataSetError when none can be read."""
     found = prepared(sets, plan, reader)
     data = check_data(found.records)
+    contents = tuple(contents_words(reader.read(one.file)) for one in sets)
     if config is None:
-        return RunCheck(found, data)
+        return RunCheck(found, data, contents=contents)
     faults = tuple(_embedded_faults(found.records, data)) if config.recipe == "embedded" else ()
+    check = RunCheck(found, data, recipe_faults=faults, contents=contents)
     try:
         memory = check_memory(config, free_bytes(config), base_size(config))
     except RunError as error:
-        return RunCheck(found, data, memory_fault=str(error), recipe_faults=faults)
-    return RunCheck(found, data, memory, recipe_faults=faults)
+        return replace(check, memory_fault=str(error))
+    return replace(check, memory=memory)
 
 
 def _embedded_faults(records: Sequence[Record], data: DataCheck) -> Iterator[str]:
@@ -88,9 +95,21 @@ def _listed(names: Sequence[str]) -> str:
 
 def structure_words(data: DataCheck) -> str:
     """The structures to learn from with their regions, the most frequent first."""
+    return _shortened([f"{name} {number}" for name, number in _named(data.structures)], MOST_NAMES)
+
+
+def contents_words(records: Sequence[Record]) -> str:
+    """What a set of records holds, such as "liver, spleen, 34 records"."""
+    counts = Counter(record.structure or record.label for record in records)
+    names = _shortened([name for name, _ in _named(dict(counts.most_common()))], FEW_NAMES)
+    return f"{names}, {len(records):,} record" + ("" if len(records) == 1 else "s")
+
+
+def _named(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     known = vocabulary()
-    names = [
-        f"{known[name].name if name in known else name} {number}" for name, number in data.structures.items()
-    ]
-    rest = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+    return [(known[name].name if name in known else name, number) for name, number in counts.items()]
+
+
+def _shortened(names: Sequence[str], most: int) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

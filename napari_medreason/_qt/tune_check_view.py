@@ -21,6 +21,7 @@ COLUMNS = ("Patients", "Slices", "Regions", "Records")
 USES: dict[Split, str] = {"train": "Learn from", "validation": "Judge by", "test": "Compare on"}
 """What each split is for."""
 DRAWN = "The patients were divided here, not as the records say."
+OUTDATED = "{number} records are left out: later ones of the same study and structure are in the list."
 CHECKING = "Checking the records …"
 
 
@@ -72,6 +73,8 @@ class CheckView(QWidget):
         _show(self.structures, f"Regions to learn from: {names}." if names else "")
         _show(self.faults, "\n".join(map(_sentence, check.faults)))
         notes = [DRAWN] if check.prepared.drawn else []
+        if check.prepared.outdated:
+            notes.append(OUTDATED.format(number=check.prepared.outdated))
         _show(self.notes, "\n".join([*notes, *map(_sentence, check.data.warnings)]))
         _show(self.memory, _sentence(check.memory) if check.memory else "")
 

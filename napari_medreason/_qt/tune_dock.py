@@ -14,7 +14,7 @@ from napari_medreason._qt.ask_widget import MODELS_DOCK
 from napari_medreason._qt.background import Background
 from napari_medreason._qt.docked import Docked
 from napari_medreason._qt.settings import PLUGIN
-from napari_medreason._qt.template_facts import LabelSource, label_layers, label_source
+from napari_medreason._qt.template_facts import LabelSource, has_names, label_layers, label_source
 from napari_medreason._qt.tune_check import RunCheck, run_check
 from napari_medreason._qt.tune_check_view import CHECKING
 from napari_medreason._qt.tune_form_files import (
@@ -36,6 +36,7 @@ from napari_medreason.errors import DataSetError, MedReasonError
 
 _SIZE = QSize(420, 760)
 _CHECK_AFTER_MILLISECONDS = 400
+EARLIER = ", beside {files} from before"
 
 
 class TuneDock(Docked):
@@ -78,6 +79,7 @@ class TuneDock(Docked):
         records.file_wanted.connect(self.add_file)
         records.list_wanted.connect(self.build.from_work_list)
         records.labels_wanted.connect(self.take_labels)
+        records.failed.connect(self._fail)
         view.start_wanted.connect(self.start)
         view.cancelled.connect(self._cancel)
         self._later.timeout.connect(self.check)
@@ -91,7 +93,9 @@ class TuneDock(Docked):
     def _restore(self) -> None:
         kept = remembered(self._form_file)
         if kept is not None:
-            self._show(*kept)
+            config, sets, plan = kept
+            self._show(config, sets)
+            self.view.records.show_plan(plan)
             self._restored = True
         self.check()
 
@@ -125,6 +129,7 @@ class TuneDock(Docked):
 
     def _on_checked(self, check: RunCheck) -> None:
         self.view.check.show_check(check)
+        self.view.records.show_contents(check.contents)
 
     def _on_unchecked(self, error: Exception) -> None:
         self.view.check.show_nothing(str(error), wrong=True)
@@ -170,14 +175,14 @@ class TuneDock(Docked):
 
     def add_records(self, file: Path, images: Path) -> None:
         """Fill in records; those that were only remembered from an earlier use go."""
-        self._forget_restored()
+        if self._restored:
+            self.view.records.show_sets([])
         self.add_file(file, images)
         self.pages.setCurrentWidget(self.view)
 
     def take_labels(self, source: LabelSource | None = None) -> None:
         """Make records of a Labels layer, or of all that the viewer has; then fill them in."""
         self.pages.setCurrentWidget(self.view)
-        self._forget_restored()
         try:
             sources = [source] if source else _sources(self._viewer)
         except MedReasonError as error:
@@ -185,13 +190,11 @@ class TuneDock(Docked):
             return
         self.build.from_layers(sources)
 
-    def _forget_restored(self) -> None:
-        if self._restored:
-            self.view.records.show_sets([])
-
     def _on_built(self, records: RecordSet) -> None:
         self.view.records.add(records)
-        self.view.show_idle("The records are here; look at the check below them, then start.")
+        earlier = len(self.view.records.sets) - 1
+        more = "" if not earlier else EARLIER.format(files="1 file" if earlier == 1 else f"{earlier} files")
+        self.view.show_idle(f"The records are here{more}; look at the check below them, then start.")
 
     def _choose_open(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Configuration of a run", "", "Configurations (*.toml)")
@@ -258,5 +261,12 @@ class TuneDock(Docked):
 
 
 def _sources(viewer: Viewer) -> list[LabelSource]:
-    """The Labels layers of a viewer with the studies that they lie on; QuestionError for one with frames."""
-    return [label_source(viewer, layer) for layer in label_layers(viewer)]
+    """The Labels layers of a viewer that somebody named, with the studies that they lie on.
+
+    Masks of answers and of held-out cases have no names of labels, and on layers without an image is nothing
+    to learn from; they are given only where there are no others, to be told why not. QuestionError for a
+    layer with too many axes.
+    """
+    found = [label_source(viewer, layer) for layer in label_layers(viewer)]
+    named = [source for source in found if has_names(source)]
+    return [source for source in named if source.image is not None] or named or found

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+import json
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -20,12 +23,13 @@ from napari_medreason._qt.tune_records import (
     prepared,
     relative_to,
 )
+from napari_medreason._qt.tune_records_made import RECORDS
 from napari_medreason.core.run_config import RunConfig, read_run_config
-from napari_medreason.errors import ExportError, MedReasonError, RunError
+from napari_medreason.core.strict import from_plain, parse_json
+from napari_medreason.errors import CancelledError, ExportError, MedReasonError, RunError
 from napari_medreason.io.records import read_records, write_records
 from napari_medreason.models.catalogue import catalogue
 
-RECORDS = "records.jsonl"
 _LOOKED_AT = 50
 
 
@@ -44,8 +48,21 @@ def own_form() -> Path:
     return platformdirs.user_config_path("napari-medreason") / "fine-tuning.toml"
 
 
-def start_run(wish: RunWish, reader: RecordReader, **_signals: object) -> Path:
-    """Start a run in a new folder, which this gives; MedReasonError with the first thing that forbids it."""
+@dataclass(frozen=True)
+class KeptRecords:
+    """Records of a form between two uses. sets: of each its file, its images and its patient."""
+
+    sets: tuple[tuple[str, str, str], ...]
+    plan: SplitPlan
+
+
+def start_run(
+    wish: RunWish, reader: RecordReader, *, cancelled: Callable[[], bool] = lambda: False, **_signals: object
+) -> Path:
+    """Start a run in a new folder, which this gives; MedReasonError with the first thing that forbids it.
+
+    Nothing is left when it can't be started, or was cancelled before (CancelledError).
+    """
     if wish.missing:
         names = ", ".join(catalogue()[one].title for one in wish.missing)
         raise RunError(f"{names} must be here first; open the dock “Models and weights” for the download")
@@ -56,11 +73,21 @@ def start_run(wish: RunWish, reader: RecordReader, **_signals: object) -> Path:
     base = check.prepared.files[0].parent if check.prepared.files else folder
     config = _with_records(wish.config, check.prepared, base, RECORDS)
     jobs.parse_config(toml_text(config), "the form")  # told before there is a folder
-    if not check.prepared.files:
-        _make(folder)
-        write_records(folder / RECORDS, check.prepared.records)
-    jobs.start(toml_text(config), folder, base=base)
+    with ExitStack() as undo:
+        _go_on(cancelled)
+        if not check.prepared.files:
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
+            _make(folder)
+            write_records(folder / RECORDS, check.prepared.records)
+        _go_on(cancelled)
+        jobs.start(toml_text(config), folder, base=base)
+        undo.pop_all()
     return folder
+
+
+def _go_on(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise CancelledError("the start of the run was cancelled")
 
 
 def save_form(wish: RunWish, file: Path, reader: RecordReader, **_signals: object) -> Path:
@@ -80,14 +107,17 @@ def save_form(wish: RunWish, file: Path, reader: RecordReader, **_signals: objec
 def keep_form(wish: RunWish, file: Path) -> None:
     """Remember the form as it is, without looking at records; ExportError when it can't be kept.
 
-    Records in folders of different images are left out: a configuration has one folder of images.
+    Records stand in a file beside it, since a configuration has one folder of images, and no split.
     """
-    sets = wish.sets if len({one.images for one in wish.sets}) == 1 else ()
-    names = tuple(relative_to(one.file, file.parent) for one in sets) or ("",)
-    images = relative_to(sets[0].images, file.parent) if sets else ""
     _make(file.parent)
-    config = replace(wish.config, records=names, images=images)
+    config = replace(wish.config, records=("",), images="")
     _write(file, toml_text(_with_relative_base(config, file.parent)))
+    sets = tuple((str(one.file), str(one.images), one.patient) for one in wish.sets)
+    _write(_beside(file), json.dumps(asdict(KeptRecords(sets, wish.plan)), ensure_ascii=False) + "\n")
+
+
+def _beside(file: Path) -> Path:
+    return file.with_suffix(".records.json")
 
 
 def open_form(file: Path) -> tuple[RunConfig, list[RecordSet]]:
@@ -103,20 +133,26 @@ def open_form(file: Path) -> tuple[RunConfig, list[RecordSet]]:
 def guessed_images(file: Path, **_signals: object) -> Path | None:
     """The folder near a record file that its image paths start at, None when none holds the images.
 
-    DataSetError when the file holds no records.
+    The nearest counts; None also when two equally near ones hold files of these names, as only the user knows
+    which are meant. DataSetError when the file holds no records.
     """
     names = {record.image.path for record in islice(read_records(file), _LOOKED_AT)} - {""}
-    for folder in _near(file.parent):
-        if names and all((folder / name).exists() for name in names):
-            return folder
+    for places in _near(file.parent):
+        found = [place for place in places if names and all((place / name).exists() for name in names)]
+        if found:
+            return found[0] if len(found) == 1 else None
     return None
 
 
-def _near(folder: Path) -> Iterable[Path]:
-    yield folder
-    yield folder.parent
-    for place in (folder, folder / "layers", folder.parent):
-        yield from sorted(entry for entry in place.glob("*/") if entry.is_dir())
+def _near(folder: Path) -> Iterable[Sequence[Path]]:
+    """Folders near another one: itself, then those in it, then those around it."""
+    yield [folder]
+    yield [*_folders(folder), *_folders(folder / "layers")]
+    yield [folder.parent, *(place for place in _folders(folder.parent) if place != folder)]
+
+
+def _folders(place: Path) -> list[Path]:
+    return sorted(entry for entry in place.glob("*/") if entry.is_dir())
 
 
 def _with_records(config: RunConfig, found: PreparedRecords, base: Path, own: str) -> RunConfig:
@@ -146,9 +182,17 @@ def _write(file: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def remembered(file: Path) -> tuple[RunConfig, list[RecordSet]] | None:
+def remembered(file: Path) -> tuple[RunConfig, list[RecordSet], SplitPlan] | None:
     """The form that was kept, None when there is none that can be read."""
-    try:
-        return open_form(file) if file.is_file() else None
-    except MedReasonError:  # of another version, or edited by hand: nothing to bother anyone with
+    if not file.is_file():
         return None
+    try:
+        config, sets = open_form(file)
+        kept = _beside(file)
+        if not kept.is_file():
+            return config, sets, SplitPlan()
+        records = from_plain(KeptRecords, parse_json(kept.read_text(encoding="utf-8"), kept.name), kept.name)
+    except (MedReasonError, OSError, UnicodeDecodeError):
+        return None  # of another version, or edited by hand: nothing to bother anyone with
+    sets = [RecordSet(Path(one), Path(images), patient) for one, images, patient in records.sets]
+    return config, sets, records.plan

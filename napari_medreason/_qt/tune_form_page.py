@@ -33,8 +33,16 @@ from napari_medreason.core.run_config import (
 )
 
 MINUTES = 15.0
+_MOST_MINUTES = 10_000_000
 UNNAMED = RunConfig("embedded", ("records.jsonl",), "")
 """A configuration with nothing but defaults."""
+
+
+class _MinutesBox(QDoubleSpinBox):
+    """Minutes without zeros that say nothing."""
+
+    def textFromValue(self, value: float) -> str:
+        return f"{value:.10g}"
 
 
 class RunForm(QWidget):
@@ -45,6 +53,7 @@ class RunForm(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._left: dict[RecipeName, tuple[str, str]] = {}
         self._make_first()
         self._make_rest()
         self._lay_out()
@@ -64,9 +73,10 @@ class RunForm(QWidget):
             choice.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.models_button = QPushButton("Models…", self)
         self.models_button.setToolTip("Download the weights that are missing, or use a folder of yours")
-        self.minutes = QDoubleSpinBox(self)
-        self.minutes.setRange(0, 100_000)
-        self.minutes.setDecimals(0)
+        self.minutes = _MinutesBox(self)
+        self.minutes.setRange(0, _MOST_MINUTES)
+        self.minutes.setDecimals(2)
+        self.minutes.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.minutes.setSuffix(" minutes")
         self.minutes.setSpecialValueText("no limit")
         self.minutes.setValue(MINUTES)
@@ -140,19 +150,25 @@ class RunForm(QWidget):
         choice = self.base.choice
         return () if choice is None else choice.missing
 
-    def show_recipe(self, base: str = "") -> None:
-        """Show what belongs to the chosen recipe. base: the model to start from, "" for the first."""
+    def show_recipe(self, base: str | None = None) -> None:
+        """Show what belongs to the chosen recipe, as it was left.
+
+        base: the model to start from, "" for the first, None for the one that was chosen before.
+        """
         recipe = self.chosen_recipe
+        first_time = recipe not in self._left
+        left_preset, left_base = self._left.get(recipe, ("", ""))
         for name, part in self.settings.items():
             part.setVisible(name == recipe)
         presets = tuple(PRESETS.get(table_of(recipe), {}))
         self.preset.clear()
         for preset in presets:
-            self.preset.addItem(preset.replace("-", " "), preset)
+            self.preset.addItem(preset, preset)
         self._form.setRowVisible(self.preset, bool(presets))
-        self.base.fill(recipe, base)
-        if presets:
-            self._on_preset()
+        self.base.fill(recipe, left_base if base is None else base)
+        self.preset.setCurrentIndex(max(0, self.preset.findData(left_preset)))
+        if presets and first_time:
+            self._show_preset()
         self._on_change()
 
     def _on_base(self) -> None:
@@ -162,12 +178,17 @@ class RunForm(QWidget):
         self.models_button.setVisible(bool(self.missing))
 
     def _on_preset(self) -> None:
+        self._show_preset()
+        self._on_change()
+
+    def _show_preset(self) -> None:
         """Show the values of a preset in place of what stood there."""
         recipe = self.chosen_recipe
         usual = getattr(UNNAMED, table_of(recipe))
         self.settings[recipe].show_values(with_preset(usual, str(self.preset.currentData()), recipe))
 
     def _on_change(self) -> None:
+        self._left[self.chosen_recipe] = str(self.preset.currentData() or ""), self.base.base
         faults = self.wrong
         self.faults.setText("\n".join(faults))
         self.faults.setVisible(bool(faults))
@@ -206,11 +227,16 @@ class RunForm(QWidget):
         self.name.setText(config.name)
         self.preset.setCurrentIndex(self.preset.findData(getattr(config.settings, PRESET, "")))
         self.settings[config.recipe].show_values(config.settings)
-        self.minutes.setValue(config.budget.minutes)
+        self.minutes.setValue(_shown_minutes(config.budget.minutes))
         for part, values in ((self.top, config), (self.budget, config.budget)):
             part.show_values(values)
         self.evaluation.show_values(config.evaluation)
         self._on_change()
+
+
+def _shown_minutes(minutes: float) -> float:
+    """Minutes that the form can show; what is nearly nothing is not "no limit"."""
+    return max(0.01, minutes) if minutes > 0 else 0.0
 
 
 def _is_table(default: Any) -> bool:

@@ -68,14 +68,16 @@ class NewRunView(QWidget):
             return
         self.progress.show()
         self.cancel_button.show()
-        self.start_button.setEnabled(False)
+        for button in (self.start_button, self.file_button):
+            button.setEnabled(False)
         self._say(words)
 
     def show_idle(self, words: str, *, wrong: bool = False) -> None:
         """How the last work ended; wrong: why it did not."""
         self.progress.hide()
         self.cancel_button.hide()
-        self.start_button.setEnabled(True)
+        for button in (self.start_button, self.file_button):
+            button.setEnabled(True)
         self._say(words, wrong=wrong)
 
     def _say(self, words: str, *, wrong: bool = False) -> None:

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from napari_medreason._qt.tune_records_made import newest
 from napari_medreason.core.record import ImageReference, Record, Split, with_id
 from napari_medreason.errors import DataSetError
 from napari_medreason.io.records import read_records
@@ -19,10 +20,14 @@ SplitWish = Literal["missing", "kept", "drawn"]
 
 @dataclass(frozen=True)
 class RecordSet:
-    """A file of records, and the folder that its image paths start at; both absolute."""
+    """A file of records, and the folder that its image paths start at; both absolute.
+
+    patient: whom the user says that all of them are of, "" for what the records say.
+    """
 
     file: Path
     images: Path
+    patient: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,14 @@ class PreparedRecords:
     """The records of a run. images: folder that their paths start at.
 
     files: those that hold them as they are; none when they have to be written anew. drawn: whether the
-    splits are others than in the files.
+    splits are others than in the files. outdated: number of those left out, since a later set has them anew.
     """
 
     records: tuple[Record, ...]
     images: Path
     files: tuple[Path, ...]
     drawn: bool
+    outdated: int = 0
 
 
 class RecordReader:
@@ -80,12 +86,20 @@ def prepared(sets: Sequence[RecordSet], plan: SplitPlan, reader: RecordReader) -
                 f"{one.file.name}: its image folder {one.images.name!r} is missing; choose it anew"
             )
     root = _common_root([one.images for one in sets])
-    found = {record.id: record for one in sets for record in _moved(reader.read(one.file), one.images, root)}
+    read = [reader.read(one.file) for one in sets]
+    kept = newest([(one.file, some) for one, some in zip(sets, read, strict=True)])
+    outdated = sum(map(len, read)) - sum(map(len, kept))
+    found = {
+        record.id: record
+        for one, some in zip(sets, kept, strict=True)
+        for record in _moved(_of_patient(some, one.patient), one.images, root)
+    }
     records = tuple(found.values())
     divided = _divided(records, plan)
     drawn, records = divided != records, divided
-    as_they_are = not drawn and all(one.images == root for one in sets)
-    return PreparedRecords(records, root, tuple(one.file for one in sets) if as_they_are else (), drawn)
+    as_they_are = not (drawn or outdated) and all(one.images == root and not one.patient for one in sets)
+    files = tuple(one.file for one in sets) if as_they_are else ()
+    return PreparedRecords(records, root, files, drawn, outdated)
 
 
 def _divided(records: tuple[Record, ...], plan: SplitPlan) -> tuple[Record, ...]:
@@ -104,6 +118,11 @@ def _common_root(folders: Iterable[Path]) -> Path:
         raise DataSetError(
             "the images lie on different drives; copy them to one, or make a run for each"
         ) from error
+
+
+def _of_patient(records: Iterable[Record], patient: str) -> Iterable[Record]:
+    """The records as of this patient, "" for the one that they name."""
+    return (with_id(replace(record, patient=patient)) for record in records) if patient else records
 
 
 def _moved(records: Iterable[Record], images: Path, root: Path) -> Iterable[Record]:

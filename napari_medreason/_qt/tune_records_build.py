@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from qtpy.QtCore import QObject, Signal
 
 from napari_medreason._qt.background import Background
@@ -20,21 +18,16 @@ from napari_medreason._qt.dataset_layers import case_of, write_cases
 from napari_medreason._qt.dataset_process import BuildProcess
 from napari_medreason._qt.template_facts import LabelSource
 from napari_medreason._qt.tune_records import RecordSet
+from napari_medreason._qt.tune_records_made import RECORDS, records_root
 from napari_medreason.errors import CancelledError, DataSetError, ExportError
 from napari_medreason.worklist import WorkList, export_accepted
 from napari_medreason.worklist.export import PATIENT_PATTERN
 
-RECORDS, EXPORT = "records.jsonl", "studies"
+EXPORT = "studies"
 SLICES = 40
 """Slices of each structure that become records at most, evenly spread: neighbours teach little new."""
 Prepare = Callable[..., SourceForm]
 """Writes images and masks into a folder; gives the source that the builder reads there."""
-
-
-def records_root() -> Path:
-    """Where records that this program makes lie; the environment variable MEDREASON_RECORDS names another."""
-    named = os.environ.get("MEDREASON_RECORDS")
-    return Path(named) if named else platformdirs.user_data_path("napari-medreason") / "records"
 
 
 class RecordsBuild(QObject):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import localtime, strftime
 
@@ -9,10 +11,12 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
+    QInputDialog,
     QLabel,
     QListWidget,
     QListWidgetItem,
     QMenu,
+    QMessageBox,
     QPushButton,
     QSizePolicy,
     QSpinBox,
@@ -22,13 +26,22 @@ from qtpy.QtWidgets import (
 
 from napari_medreason._qt.parts import side_by_side
 from napari_medreason._qt.tune_records import RecordSet, SplitPlan, SplitWish
-from napari_medreason._qt.tune_records_build import records_root
+from napari_medreason._qt.tune_records_made import delete_made, made_here
+from napari_medreason.errors import ExportError
 
 WISHES: dict[SplitWish, str] = {
     "missing": "By patient, where records don't say",
     "kept": "As the records say",
     "drawn": "Anew, by patient",
 }
+DELETE = (
+    "Delete the copies of images and masks as well? Runs that were made from these records can then not be "
+    "resumed, and their cases not be shown. Your own files stay in any case."
+)
+WHOSE = (
+    "Number or made-up name of the patient that all these records are of; the same for two studies of one "
+    "patient. It is written into the records of the run. Empty: as the records say."
+)
 _LIST_HEIGHT = 66
 
 
@@ -36,20 +49,25 @@ class RecordsPage(QWidget):
     """Keeps the list of record files. changed: other records, or another split of them.
 
     file_wanted(file): the user chose a file whose images are not known yet. list_wanted(folder): a work list.
-    labels_wanted: those in the viewer.
+    labels_wanted: those in the viewer. failed(error): something could not be deleted.
     """
 
     changed = Signal()
     file_wanted = Signal(object)
     list_wanted = Signal(object)
     labels_wanted = Signal()
+    failed = Signal(Exception)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.sets: list[RecordSet] = []
+        self._contents: dict[Path, str] = {}
         self.rows = QListWidget(self)
         self.rows.setFixedHeight(_LIST_HEIGHT)
-        self.rows.setToolTip("Files of records: one corrected mask on one slice each, with its question")
+        self.rows.setToolTip(
+            "Files of records: one corrected mask on one slice each, with its question. Double-click one to "
+            "say which patient it is of"
+        )
         self.add_button, self.from_button = QPushButton("Add file…", self), QPushButton("Add from", self)
         self.images_button, self.remove_button = QPushButton("Images…", self), QPushButton("Remove", self)
         self.images_button.setToolTip("Choose the folder that the image paths of the selected file start at")
@@ -96,6 +114,7 @@ class RecordsPage(QWidget):
         self.add_button.clicked.connect(self._choose_file)
         self.images_button.clicked.connect(self._choose_images)
         self.remove_button.clicked.connect(self._remove)
+        self.rows.itemActivated.connect(lambda _: self._choose_patient())
         self.rows.currentRowChanged.connect(lambda _: self._show_rights())
         self.wish.activated.connect(lambda _: self._on_wish())
         for box in (self.validation, self.test):
@@ -119,6 +138,27 @@ class RecordsPage(QWidget):
         self._fill(0 if sets else -1)
         self.changed.emit()
 
+    def show_plan(self, plan: SplitPlan) -> None:
+        """Show how the patients are to be divided."""
+        self.wish.setCurrentIndex(self.wish.findData(plan.wish))
+        for box, share in ((self.validation, plan.validation), (self.test, plan.test)):
+            box.setValue(round(100 * share))
+        self._on_wish()
+
+    def show_contents(self, contents: Sequence[str]) -> None:
+        """Show what each file holds, in words."""
+        if len(contents) != len(self.sets):  # of files that were there before
+            return
+        self._contents = {one.file: words for one, words in zip(self.sets, contents, strict=True)}
+        for row, one in enumerate(self.sets):
+            if (item := self.rows.item(row)) is not None:
+                self._name(item, one)
+
+    def _name(self, item: QListWidgetItem, one: RecordSet) -> None:
+        contents = self._contents.get(one.file, "")
+        item.setText(_title(one, contents))
+        item.setToolTip("\n".join(filter(None, (contents, str(one.file), f"Images: {one.images}"))))
+
     def _on_wish(self) -> None:
         self._show_rights()
         self.changed.emit()
@@ -126,8 +166,8 @@ class RecordsPage(QWidget):
     def _fill(self, chosen: int) -> None:
         self.rows.clear()
         for one in self.sets:
-            item = QListWidgetItem(_title(one.file))
-            item.setToolTip(f"{one.file}\nImages: {one.images}")
+            item = QListWidgetItem()
+            self._name(item, one)
             self.rows.addItem(item)
         self.rows.setCurrentRow(chosen)
         self._show_rights()
@@ -153,7 +193,7 @@ class RecordsPage(QWidget):
     def _choose_images(self) -> None:
         row = self.rows.currentRow()
         if 0 <= row < len(self.sets) and (folder := self.choose_images(self.sets[row].file)):
-            self.sets[row] = RecordSet(self.sets[row].file, folder)
+            self.sets[row] = replace(self.sets[row], images=folder)
             self._fill(row)
             self.changed.emit()
 
@@ -163,15 +203,46 @@ class RecordsPage(QWidget):
 
     def _remove(self) -> None:
         row = self.rows.currentRow()
-        if 0 <= row < len(self.sets):
+        if 0 <= row < len(self.sets) and self._may_go(self.sets[row].file):
             del self.sets[row]
             self._fill(min(row, len(self.sets) - 1))
             self.changed.emit()
 
+    def _may_go(self, file: Path) -> bool:
+        """Ask about the copies of records that were made here, and delete them if that is wished."""
+        if not (made_here(file) and file.exists()):
+            return True
+        yes, no = QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No
+        answer = QMessageBox.question(
+            self, "Fine-tuning", DELETE, yes | no | QMessageBox.StandardButton.Cancel, no
+        )
+        if answer == yes:
+            try:
+                delete_made(file)
+            except ExportError as error:
+                self.failed.emit(error)
+                return False
+        return bool(answer in (yes, no))
 
-def _title(file: Path) -> str:
-    """What a file is called in the list: its folder and name, or when it was made here."""
-    if file.parent.parent == records_root():
-        made = strftime("%Y-%m-%d %H:%M:%S", localtime(file.stat().st_mtime)) if file.exists() else "lost"
-        return f"Made here, {made}"
-    return f"{file.parent.name}/{file.name}"
+    def _choose_patient(self) -> None:
+        row = self.rows.currentRow()
+        if not 0 <= row < len(self.sets):
+            return
+        told, sure = QInputDialog.getText(self, "Fine-tuning", WHOSE, text=self.sets[row].patient)
+        if sure and told.strip() != self.sets[row].patient:
+            self.sets[row] = replace(self.sets[row], patient=told.strip())
+            self._fill(row)
+            self.changed.emit()
+
+
+def _title(one: RecordSet, contents: str) -> str:
+    """What a file is called in the list: its folder and name, or what was made here, and when."""
+    name = (
+        _made_title(one.file, contents) if made_here(one.file) else f"{one.file.parent.name}/{one.file.name}"
+    )
+    return f"{name} (patient {one.patient})" if one.patient else name
+
+
+def _made_title(file: Path, contents: str) -> str:
+    made = strftime("%d %b %H:%M:%S", localtime(file.stat().st_mtime)) if file.exists() else "lost"
+    return f"{contents or 'Made here'}, {made}"
