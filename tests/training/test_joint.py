@@ -10,10 +10,15 @@ from napari_medreason.core.run_config import run_config
 from napari_medreason.core.run_recipes_joint import MediSeeRecipe, PrsMedRecipe
 from napari_medreason.errors import RunError, WeightsError
 from napari_medreason.models.llava_tokenizer import IMAGE_ID
+from napari_medreason_training import device_memory
+from napari_medreason_training.joint import recipe as joint_recipe
 from napari_medreason_training.joint.base import base_folders, base_size
+from napari_medreason_training.joint.export import compared
 from napari_medreason_training.joint.packing import IGNORED, answered, packed, text_loss
-from napari_medreason_training.joint.recipe import learning_rate, mask_dice
-from napari_medreason_training.joint.samples import JointSample, drawn
+from napari_medreason_training.joint.recipe import learning_rate, train_joint
+from napari_medreason_training.joint.samples import JointSample, drawn, joint_samples, mask_dice
+from napari_medreason_training.run_data import run_records
+from napari_medreason_training.runs import RunWriter
 
 from .joint_cases import table, tuning, write_all
 
@@ -146,7 +151,7 @@ def test_the_second_stage_teaches_where_to_look(folder):
 def test_the_released_loss_names_the_kind_of_picture_in_the_first_passes(folder):
     recipe = tuning("prs-med", folder, mask_loss="structure as released", class_weight=0.5, class_epochs=1.0)
     first = recipe.step(1)
-    assert {"loss", "text", "mask", "kind"} == set(first)
+    assert {"loss", "text", "mask", "kind", "gradient"} == set(first)
     total = first["text"] + first["mask"] + 0.5 * first["kind"]
     assert first["loss"] == pytest.approx(total, rel=1e-5)
     assert "kind" not in recipe.step(recipe.steps_per_epoch + 1)
@@ -183,6 +188,58 @@ def test_every_pass_shows_each_record_once_and_a_resumed_run_the_same_ones(prs_m
     assert [sorted(whole[start : start + 7]) for start in (0, 7, 14)] == [samples] * 3
     assert drawn(samples, 3, 9, 5) == whole[9:14]
     assert drawn(samples, 4, 0, 21) != whole
+
+
+def test_a_gradient_that_is_no_number_is_told_with_the_losses(folder):
+    """So that the loop ends before spoilt weights are kept; the loss itself is finite."""
+    recipe = tuning("medisee", folder)
+    assert recipe.step(1)["gradient"] > 0
+    recipe.trained[0].register_hook(lambda gradient: gradient * float("nan"))
+    losses = recipe.step(2)
+    assert np.isfinite(losses["loss"])
+    assert np.isnan(losses["gradient"])
+
+
+def test_several_processes_share_what_one_has_no_room_for(folder, tmp_path, monkeypatch):
+    free = replace(device_memory.free_memory(torch.device("cpu"), exclusive=True), free=1)
+    monkeypatch.setattr(device_memory, "free_memory", lambda *_, **__: free)
+    writer = RunWriter(tmp_path / "run", run_config(table("prs-med"), "test"), "")
+    base = base_folders("prs-base", folder, "prs-med")
+
+    def build():
+        raise KeyError("built")
+
+    with pytest.raises(RunError, match="memory"):
+        train_joint(writer, folder, build, base)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(KeyError, match="built"):
+        train_joint(writer, folder, build, base)
+
+
+def without_pixels(samples, *which):
+    """Samples of which some have no pixel left where the model looks."""
+    found = list(samples)
+    for index in which:
+        picture = found[index].picture
+        frame = replace(picture.frame, scale=(1e4, 1e4))  # it looks at the very centre
+        found[index] = JointSample(found[index].record, replace(picture, frame=frame))
+    return found
+
+
+def test_masks_too_small_to_learn_are_told_and_still_judged(folder, prs_med, monkeypatch, capsys):
+    data = run_records(prs_med.config, folder)
+    number = len(data.train)
+    vanished = without_pixels(joint_samples(data.train, data), 0, 3)
+    assert [sample.mask_picture.any() for sample in vanished[:4]] == [False, True, True, False]
+    learnt = joint_recipe._learnt(vanished)
+    assert [sample.record for sample in learnt] == [
+        one for place, one in enumerate(data.train) if place not in (0, 3)
+    ]
+    assert f"2 of {number} training records have no pixel" in capsys.readouterr().err
+    with pytest.raises(RunError, match="no mask of the training records has a pixel"):
+        joint_recipe._learnt(vanished[:1])
+    test = without_pixels(joint_samples(data.test, data), 0)
+    assert len(compared(prs_med.module.eval(), test)) == len(data.test)
 
 
 def test_dice_of_masks():

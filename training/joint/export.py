@@ -23,7 +23,7 @@ from ..run_data import RunRecords
 from ..runs import environment
 from .base import BaseFolders
 from .module import JointModule, Seen
-from .samples import JointSample, joint_samples
+from .samples import JointSample, joint_samples, mask_dice
 
 COMPARISON = "comparison.json"
 
@@ -55,7 +55,8 @@ def compared(module: JointModule, samples: list[JointSample]) -> list[Pair]:
             seen.append([module.look(sample) for sample in samples])
     pairs = []
     for sample, before, after in zip(samples, *seen, strict=True):
-        pairs.append(_pair(sample, "mask", _dice(before, sample), _dice(after, sample)))
+        dice = [mask_dice(one.mask, sample.record.mask) for one in (before, after)]
+        pairs.append(_pair(sample, "mask", *dice))
         if after.box_plane is not None:
             pairs.append(_pair(sample, "box", _overlap(before, sample), _overlap(after, sample)))
     return pairs
@@ -65,11 +66,6 @@ def _pair(sample: JointSample, way: str, before: float, after: float) -> Pair:
     record = sample.record
     name = record.structure or record.label
     return Pair(record.id, record.patient, name, way, before, after)
-
-
-def _dice(seen: Seen, sample: JointSample) -> float:
-    truth = sample.record.mask
-    return 2 * int((seen.mask & truth).sum()) / (int(seen.mask.sum()) + int(truth.sum()))
 
 
 def _overlap(seen: Seen, sample: JointSample) -> float:

@@ -17,21 +17,20 @@ from torch import Tensor
 from napari_medreason.core.record import Record
 from napari_medreason.core.run_config import RunConfig
 from napari_medreason.core.run_folder import EndReason
-from napari_medreason.core.run_memory import check_memory
 from napari_medreason.core.run_recipes_joint import MediSeeRecipe, PrsMedRecipe
 from napari_medreason.errors import RunError
-from napari_medreason.models.fit_memory import free_memory
 
 from .. import loop
+from ..device_memory import tell_memory
 from ..loop import Evaluation, Sample
 from ..measures import box_iou
 from ..overlays import overlaid
-from ..run_data import RunRecords, keep_data, run_records
+from ..run_data import RunRecords, keep_data, run_records, spread
 from ..runs import RunWriter, note
 from .base import BaseFolders, base_size
 from .export import export_joint
 from .module import JointModule, Seen
-from .samples import JointSample, drawn, joint_samples
+from .samples import JointSample, drawn, joint_samples, mask_dice
 
 
 def train_joint(
@@ -41,9 +40,7 @@ def train_joint(
     config = writer.config
     records = run_records(config, base)
     keep_data(writer, records)
-    on_gpu = torch.cuda.is_available() and config.device != "cpu"
-    memory = free_memory(torch.device("cuda" if on_gpu else "cpu"), exclusive=bool(config.device))
-    note(check_memory(config, memory.free, base_size(folders)))
+    tell_memory(config, base_size(folders))
     torch.manual_seed(config.seed)
     recipe = JointTuning(build(), records, config, folders)
     return loop.run(recipe, writer)
@@ -61,11 +58,9 @@ class JointTuning:
     ) -> None:
         self.config, self.data, self.folders = config, data, folders
         self.settings: PrsMedRecipe | MediSeeRecipe = config.settings
-        self.samples = joint_samples(data.train, data)
-        if not self.samples:
-            raise RunError("no mask of the training records has a pixel at the size that the model sees")
+        self.samples = _learnt(joint_samples(data.train, data))
         judged: Sequence[Record] = data.validation or data.train
-        self.judged = joint_samples(judged[: config.evaluation.records or None], data) or self.samples
+        self.judged = joint_samples(spread(judged, config.evaluation.records), data)
         on_cpu = module.language.device.type == "cpu"
         # Naming the kind of picture ends after some passes; its head then gets no gradient.
         shared = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -88,7 +83,11 @@ class JointTuning:
         self.schedule_steps = max(1, config.budget.steps or planned)
 
     def step(self, number: int) -> dict[str, float]:
-        """One optimiser step; which records it takes follows from the seed and its number."""
+        """One optimiser step; which records it takes follows from the seed and its number.
+
+        Parts of a batch (accumulation, processes) count alike, each loss is a mean over its part. So a word
+        counts more where the other answers of its part are short.
+        """
         self._prepared.train()
         self._set_rate(number)
         totals: dict[str, float] = {}
@@ -97,10 +96,11 @@ class JointTuning:
             losses = self._learn(number, part, last=part == parts - 1)
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach()) / parts
-        self.accelerator.clip_grad_norm_(self.trained, self.settings.clip)
+        norm = self.accelerator.clip_grad_norm_(self.trained, self.settings.clip)
         self._stepper.step()
         self._stepper.zero_grad()
-        return totals
+        # Not finite, it ends the run before weights that it spoilt are kept. DeepSpeed may not tell it.
+        return totals if norm is None else {**totals, "gradient": float(norm)}
 
     def _learn(self, number: int, part: int, *, last: bool) -> Mapping[str, Tensor]:
         batch, processes = self.settings.batch, self.accelerator.num_processes
@@ -162,6 +162,19 @@ class JointTuning:
                 export_joint(self.module, self.data, self.folders, config=self.config, folder=folder)
 
 
+def _learnt(samples: list[JointSample]) -> list[JointSample]:
+    """Those that a mask can be learnt from; RunError when there is none."""
+    found = [sample for sample in samples if sample.mask_picture.any()]
+    if not found:
+        raise RunError("no mask of the training records has a pixel at the size that the model sees")
+    if len(found) < len(samples):
+        note(
+            f"{len(samples) - len(found)} of {len(samples)} training records have no pixel at the size that "
+            "the model sees and are left out"
+        )
+    return found
+
+
 def learning_rate(
     settings: PrsMedRecipe | MediSeeRecipe, number: int, steps: int, steps_per_epoch: int
 ) -> float:
@@ -176,12 +189,6 @@ def learning_rate(
     done = min(1.0, max(0.0, done))
     left = 1 - done if settings.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
     return settings.lowest_rate + (settings.learning_rate - settings.lowest_rate) * left
-
-
-def mask_dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """2 x common pixels / both; two empty masks agree."""
-    total = int(found.sum()) + int(truth.sum())
-    return 2 * int((found & truth).sum()) / total if total else 1.0
 
 
 def _kept(place: int, sample: JointSample, seen: Seen, words: str, dice: float) -> Sample:

@@ -45,14 +45,22 @@ class JointSample:
 
 
 def joint_samples(records: Iterable[Record], data: RunRecords) -> list[JointSample]:
-    """Records with their pictures; RunError when an image is missing or has changed."""
+    """Records with their pictures; RunError when an image is missing or has changed.
+
+    A mask may have no pixel left in its picture: such a record is judged, in the plane, but can't be learnt.
+    """
     own = list(records)
     pictures = {}
     for labelled in labelled_planes(own, data.images):
         rgb, frame = isotropic_picture(labelled.plane)
         pictures[plane_of(labelled.regions[0].record)] = Picture(np.ascontiguousarray(rgb[..., 0]), frame)
-    samples = [JointSample(record, pictures[plane_of(record)]) for record in own]
-    return [sample for sample in samples if sample.mask_picture.any()]
+    return [JointSample(record, pictures[plane_of(record)]) for record in own]
+
+
+def mask_dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """2 x common pixels / both; two empty masks agree."""
+    total = int(found.sum()) + int(truth.sum())
+    return 2 * int((found & truth).sum()) / total if total else 1.0
 
 
 def drawn(samples: Sequence[JointSample], seed: int, first: int, count: int) -> list[JointSample]:
