@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from napari_medreason.core.run_config import RecipeName, run_config
-from napari_medreason.core.run_folder import EndReason, keep_paths_from, paths_from
+from napari_medreason.core.run_folder import CONFIG, EndReason, keep_paths_from, paths_from
 from napari_medreason.errors import MedReasonError, RunError
 from napari_medreason.io import replace_file
 
@@ -42,7 +42,10 @@ _MEMORY = (
 _DISK = "the disk is full; free some space and resume the run: its last checkpoint is kept"
 
 Proof = Callable[[int, Path | None, Path], dict[str, Any]]
-"""Shows on a small scale that learning is real: seed, folder of real images (or None), folder to work in."""
+"""Shows on a small scale that learning is real: seed, folder of real images (or None), folder to work in.
+
+`passed` among its figures says whether it reached its goal.
+"""
 
 PROOFS: dict[str, str] = {
     "embedded-tune": "prove_embedded_tune:prove",
@@ -82,13 +85,22 @@ def several_command(options: argparse.Namespace) -> None:
 
 
 def prove_command(options: argparse.Namespace) -> None:
-    """Do one proof and write its figures to OUT/prove-NAME-SEED.json."""
+    """Do one proof and write its figures to OUT/prove-NAME-SEED.json; RunError when it misses its goal."""
     options.out.mkdir(parents=True, exist_ok=True)
     figures = _function(PROOFS[options.proof])(options.seed, options.data, options.out)
     file = options.out / f"prove-{options.proof}-{options.seed}.json"
     with replace_file(file) as temporary:
         temporary.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     note(f"figures: {file.name}")
+    if figures.get("passed") is False:
+        raise RunError(f"the proof did not reach its goal; {file.name} says by how much")
+
+
+def not_begun(run: Path) -> Path:
+    """The folder of a proof's run; RunError when it holds one, whose figures would be of an older program."""
+    if (run / CONFIG).exists():
+        raise RunError(f"{run.name} holds an earlier proof; name another --out, or delete that folder")
+    return run
 
 
 def run_command(options: argparse.Namespace) -> None:

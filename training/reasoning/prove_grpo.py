@@ -19,7 +19,7 @@ from napari_medreason.core.answer_text import format_answer
 from napari_medreason.core.run_folder import ADAPTER, read_events
 from napari_medreason.core.run_recipes_reasoning import RewardVariant
 
-from ..run_command import execute
+from ..run_command import execute, not_begun
 from ..runs import note
 from ..tuned_export import COMPARISON
 from .spots import ANSWER, QUESTION, Spots, write_spots
@@ -49,7 +49,9 @@ def prove(seed: int, data: Path | None, out: Path) -> dict[str, Any]:
     work = _warmed_up(seed, out, "grpo")
     figures = _rewarded(work, "soft", seed)
     _tell("grpo", figures)
-    return {"seed": seed, **_warm_up_figures(work), "steps": STEPS, **figures}
+    gain = figures["box"]["interval"]
+    passed = gain is not None and gain[0] > 0
+    return {"seed": seed, "passed": passed, **_warm_up_figures(work), "steps": STEPS, **figures}
 
 
 def prove_rewards(seed: int, data: Path | None, out: Path) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def _run(
     ]
     config = work / f"{name}.toml"
     config.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    execute(config, work / name)
+    execute(config, not_begun(work / name))
     summary = json.loads((work / name / COMPARISON).read_text(encoding="utf-8"))["summary"]
     minutes = round((time.process_time() - started) / 60, 1)
     ways = {way: summary[way] for way in ("box", "points", "format")}
