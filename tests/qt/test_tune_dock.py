@@ -9,6 +9,7 @@ import pytest
 
 from napari_medreason import jobs, layers
 from napari_medreason._qt import tune_dock
+from napari_medreason._qt import tune_records_page as records_page
 from napari_medreason._qt.tune_dock import TuneDock
 from napari_medreason._qt.tune_dock_open import open_with_records
 from napari_medreason.core.run_config import read_run_config
@@ -191,6 +192,72 @@ def test_start_makes_a_run_that_the_second_page_shows(open_dock, records, qtbot,
     qtbot.waitUntil(lambda: dock.runs.folder == folder, timeout=PATIENCE)
 
 
+def test_a_start_that_is_cancelled_starts_nothing(open_dock, records, qtbot, monkeypatch, tmp_path):
+    dock = open_dock()
+    add(dock, records, qtbot)
+    wait_for_check(dock, qtbot)
+    held, done = threading.Event(), threading.Event()
+    start_run = tune_dock.start_run
+
+    def slow(*args, **options):
+        held.wait(20)
+        try:
+            return start_run(*args, **options)
+        finally:
+            done.set()
+
+    monkeypatch.setattr(tune_dock, "start_run", slow)
+    dock.view.start_button.click()
+    assert not dock.view.file_button.isEnabled()  # saving would end the start unseen
+    dock.view.cancel_button.click()
+    held.set()
+    qtbot.waitUntil(done.is_set, timeout=PATIENCE)
+    assert dock.view.status.text() == "Cancelled."
+    assert dock.view.file_button.isEnabled()
+    assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_a_look_at_another_recipe_costs_nothing_that_was_typed(open_dock, qtbot):
+    form = open_dock().view.form
+    choose(form.recipe, "sft")
+    choose(form.preset, "one-gpu")
+    form.settings["sft"].fields["batch"].set_value(5)
+    before = form.config()
+    choose(form.recipe, "grpo")
+    choose(form.recipe, "sft")
+    assert form.config() == before
+    assert before.sft.batch == 5
+    choose(form.preset, "one-gpu")  # chosen by the user: its values count again
+    assert form.config().sft.batch == 16
+
+
+@pytest.mark.parametrize("minutes", [0.4, 200_000.0])
+def test_a_time_limit_in_a_file_is_the_one_of_the_form(open_dock, records, minutes, tmp_path):
+    file = tmp_path / "tune.toml"
+    head = 'recipe = "embedded"\nrecords = ["set/records.jsonl"]\nimages = "set"\n'
+    file.write_text(f"{head}[budget]\nminutes = {minutes}\n", "utf-8")
+    dock = open_dock()
+    dock.open(file)
+    assert dock.view.form.config().budget.minutes == minutes
+
+
+def test_two_sets_of_one_patient_are_one_patient(open_dock, records, qtbot, monkeypatch, tmp_path):
+    (tmp_path / "again").mkdir()
+    data_set(tmp_path / "again", [("z", "train")])
+    monkeypatch.setattr(records_page.QInputDialog, "getText", lambda *_args, **_options: (" 7 ", True))
+    dock = open_dock()
+    add(dock, records, qtbot)
+    dock.add_file(tmp_path / "again" / "records.jsonl")
+    page = dock.view.records
+    qtbot.waitUntil(lambda: page.rows.count() == 2, timeout=PATIENCE)
+    for row in range(2):
+        page.rows.setCurrentRow(row)
+        page.rows.itemActivated.emit(page.rows.item(row))
+    wait_for_check(dock, qtbot)
+    assert [row[:2] for row in table(dock)] == [["1", "24"], ["0", "0"], ["0", "0"]]
+    assert page.rows.item(1).text() == "again/records.jsonl (patient 7)"
+
+
 def test_a_full_disk_leaves_the_form_as_it_is(open_dock, records, qtbot, tmp_path):
     (tmp_path / "runs").write_text("not a folder")
     dock = open_dock()
@@ -359,6 +426,37 @@ def test_accepted_studies_of_a_work_list_become_records(open_dock, volume_maker,
     qtbot.waitUntil(lambda: len(dock.view.records.sets) == 1, timeout=PATIENCE)
     wait_for_check(dock, qtbot)
     assert table(dock)[0] == ["1", "4", "4", "4"]
+
+
+def test_labels_beside_answers_and_records_of_yesterday(
+    open_dock, volume_maker, records, qtbot, monkeypatch, tmp_path
+):
+    yesterday = open_dock()
+    add(yesterday, records, qtbot)
+    yesterday.close_all()
+    dock = open_dock()
+    mask = painted(dock._viewer, volume_maker(), "labels", "liver")
+    answer = dock._viewer.add_labels(np.ones_like(mask.data), name="1 liver: mask", scale=mask.scale)
+    answer.units, answer.axis_labels = mask.units, mask.axis_labels
+    dock.take_labels()
+    qtbot.waitUntil(lambda: len(dock.view.records.sets) == 2, timeout=PATIENCE)
+    assert "beside 1 file from before" in dock.view.status.text()
+    assert dock.view.records.sets[0].file == records
+    wait_for_check(dock, qtbot)
+    rows = dock.view.records.rows
+    assert rows.item(1).text().startswith("liver, 4 records, ")
+    asked, buttons = [], records_page.QMessageBox.StandardButton
+    for answered, left in ((buttons.Cancel, 2), (buttons.Yes, 1)):
+        monkeypatch.setattr(
+            records_page.QMessageBox, "question", lambda *words, say=answered: asked.append(words) or say
+        )
+        assert list((tmp_path / "made").iterdir())
+        rows.setCurrentRow(1)
+        dock.view.records.remove_button.click()
+        assert len(dock.view.records.sets) == left
+    assert not list((tmp_path / "made").iterdir())
+    dock.view.records.remove_button.click()  # files of the user are only left out
+    assert (len(asked), dock.view.records.sets, records.exists()) == (2, [], True)
 
 
 def test_closing_the_dock_ends_the_making_of_records(open_dock, volume_maker, qtbot, tmp_path):
