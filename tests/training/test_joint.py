@@ -10,6 +10,7 @@ from napari_medreason.core.run_config import run_config
 from napari_medreason.core.run_recipes_joint import MediSeeRecipe, PrsMedRecipe
 from napari_medreason.errors import RunError, WeightsError
 from napari_medreason.models.llava_tokenizer import IMAGE_ID
+from napari_medreason.models.medisee.adapter import word_rows
 from napari_medreason_training import device_memory
 from napari_medreason_training.joint import recipe as joint_recipe
 from napari_medreason_training.joint.base import base_folders, base_size
@@ -17,6 +18,7 @@ from napari_medreason_training.joint.export import compared
 from napari_medreason_training.joint.packing import IGNORED, answered, packed, text_loss
 from napari_medreason_training.joint.recipe import learning_rate, train_joint
 from napari_medreason_training.joint.samples import JointSample, drawn, joint_samples, mask_dice
+from napari_medreason_training.joint.word_rows import TrainedRows
 from napari_medreason_training.run_data import run_records
 from napari_medreason_training.runs import RunWriter
 
@@ -130,13 +132,70 @@ def test_the_base_is_there_unchanged_beside_what_is_trained(folder):
 
 
 def test_words_that_are_not_candidates_stay_as_they_were(folder):
-    recipe = tuning("medisee", folder, words="candidates", learning_rate=0.01)
-    rows = recipe.module.network.llava.model.get_input_embeddings().weight
-    before = rows.detach().clone()
+    recipe = tuning("medisee", folder, words="candidates", learning_rate=0.01, weight_decay=0.5)
+    before = [row.detach().clone() for row in word_rows(recipe.module.network)]
     recipe.step(1)
     recipe.step(2)
-    assert rows[:-2].equal(before[:-2])
-    assert not rows[-2:].equal(before[-2:])
+    trained = [dict(recipe.module.trained_parts())[f"words.{name}"] for name in ("embed", "output")]
+    for rows, kept, own in zip(word_rows(recipe.module.network), before, trained, strict=True):
+        assert rows.equal(kept)
+        assert own.shape == (2, rows.shape[1])
+        assert not own.equal(kept[-2:])
+    words = {name: tensor.shape for name, tensor in recipe.state().items() if "rows" in name}
+    assert set(words.values()) == {trained[0].shape}  # a checkpoint holds no other words
+
+
+def test_small_steps_move_words_that_a_network_has_in_16_bits():
+    torch.manual_seed(0)
+    network = TinyWords()
+    rows = TrainedRows(network, 3)
+    optimiser = torch.optim.AdamW(rows.parameters(), 3e-5, weight_decay=0.0)
+    start = [row.detach().clone() for row in (rows.embed, rows.output)]
+    ids = torch.tensor([[1, 8, 9]])
+    for _ in range(20):
+        optimiser.zero_grad()
+        network(ids)[..., -1].float().sum().backward()
+        optimiser.step()
+    assert network(ids).dtype == torch.bfloat16
+    for row, first, where in ((rows.embed, start[0], [1, 2]), (rows.output, start[1], [2])):
+        moved = (row.detach() - first).abs()[where]
+        assert moved.mean() == pytest.approx(20 * 3e-5, rel=0.2)
+    assert rows.embed[0].equal(start[0][0])
+
+
+class TinyWords(torch.nn.Module):
+    """Embeddings and output layer in 16 bits, as a network has them on a graphics card."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = torch.nn.Embedding(10, 32).bfloat16().requires_grad_(False)
+        self.output = torch.nn.Linear(32, 10, bias=False).bfloat16().requires_grad_(False)
+
+    def get_input_embeddings(self):
+        return self.words
+
+    def get_output_embeddings(self):
+        return self.output
+
+    def forward(self, ids):
+        return self.output(self.words(ids))
+
+
+def test_trained_rows_take_the_place_of_the_networks_own_until_they_are_off():
+    torch.manual_seed(0)
+    network = TinyWords().float()
+    ids = torch.tensor([[0, 6, 7, 9]])
+    base = network(ids)
+    rows = TrainedRows(network, 3)
+    with torch.no_grad():
+        rows.embed += 1
+        rows.output *= 2
+    words, output = network.words.weight.detach().clone(), network.output.weight.detach().clone()
+    words[-3:] += 1
+    output[-3:] *= 2
+    assert torch.allclose(network(ids), words[ids] @ output.T, atol=1e-5)
+    with rows.off():
+        assert network(ids).equal(base)
 
 
 def test_the_second_stage_teaches_where_to_look(folder):

@@ -54,6 +54,7 @@ from .module import SAID_TOKENS, JointModule, Seen
 from .packing import TrainingText, packed, text_loss
 from .recipe import train_joint
 from .samples import JointSample, Picture
+from .word_rows import TrainedRows
 
 KEPT_PICTURES = 256
 """Embeddings of MedSAM that are kept, 4 MB each; its image encoder is not trained, so they stay the same."""
@@ -112,18 +113,10 @@ class MediSeeModule(JointModule):
         # The head that rates masks is not asked for, so it would get no gradient.
         self.mask_decoder.iou_prediction_head.requires_grad_(False)
         self._use(self.heads, self.mask_decoder)
-        self._base_rows = [row[-self._row_count :].detach().clone() for row in word_rows(network)]
-        for row in word_rows(network):
-            row.requires_grad_(True)
-            if settings.words == "candidates":
-                row.register_hook(_only_candidates)  # type: ignore[no-untyped-call]
+        words = len(word_rows(network)[0])
+        self.rows = TrainedRows(self.llava, len(CANDIDATES) if settings.words == "candidates" else words)
         self._pictures: Recent[SamPicture] = Recent(KEPT_PICTURES)
         self._texts = MediSeeTexts(network.llava)
-
-    @property
-    def _row_count(self) -> int:
-        rows = len(word_rows(self.network)[0])
-        return len(CANDIDATES) if self.settings.words == "candidates" else rows
 
     def forward(self, samples: Sequence[JointSample], *, epoch: float) -> dict[str, Tensor]:
         """Losses of words, mask, box, and of where the image is looked at in the second stage."""
@@ -166,31 +159,21 @@ class MediSeeModule(JointModule):
     @contextmanager
     def as_base(self) -> Iterator[None]:
         """The base's heads, mask decoder and words, and no LoRA."""
-        tuned = self._put_rows(self._base_rows)
         self._use(*self._base)
         try:
-            with self.lora.off():
+            with self.lora.off(), self.rows.off():
                 yield
         finally:
-            self._put_rows(tuned)
             self._use(self.heads, self.mask_decoder)
 
     def trained_parts(self) -> Iterator[tuple[str, Tensor]]:
         """Heads and mask decoder, and the rows of words that were trained."""
         yield from super().trained_parts()
-        for name, row in zip(ROWS, word_rows(self.network), strict=True):
-            yield f"{WORDS}.{name}", row[-self._row_count :]
+        for name, row in zip(ROWS, (self.rows.embed, self.rows.output), strict=True):
+            yield f"{WORDS}.{name}", row
 
     def _use(self, heads: torch.nn.Module, mask_decoder: torch.nn.Module) -> None:
         self.network.heads, self.network.sam.mask_decoder = heads, mask_decoder  # type: ignore[assignment]
-
-    def _put_rows(self, new: Sequence[Tensor]) -> list[Tensor]:
-        """Exchange the last rows of the words; gives those that were there."""
-        places = [row.detach()[-len(rows) :] for row, rows in zip(word_rows(self.network), new, strict=True)]
-        old = [place.clone() for place in places]
-        for place, rows in zip(places, new, strict=True):
-            place.copy_(rows)
-        return old
 
     def _read(
         self,
@@ -263,13 +246,6 @@ class MediSeeModule(JointModule):
         return torch.stack(
             [states[at : at + length].float() for states, at in zip(read.states, starts, strict=True)]
         )
-
-
-def _only_candidates(gradient: Tensor) -> Tensor:
-    """No gradient for the words that LLaVA-Med had before; they are not decayed either."""
-    kept = torch.zeros_like(gradient)
-    kept[-len(CANDIDATES) :] = gradient[-len(CANDIDATES) :]
-    return kept
 
 
 def _true_corners(sample: JointSample) -> tuple[float, float, float, float]:
