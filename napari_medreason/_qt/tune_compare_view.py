@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 from napari_medreason._qt.parts import side_by_side, text_label
 from napari_medreason._qt.tune_compare_cases import Order
 from napari_medreason._qt.tune_compare_layers import AFTER, BEFORE, COLOURS, CORRECTED
-from napari_medreason._qt.tune_compare_words import HEADS, figure_rows, figure_tips, verdict
+from napari_medreason._qt.tune_compare_words import HEAD_TIPS, HEADS, figure_rows, figure_tips, verdict
 from napari_medreason._qt.tune_runs_words import sentence
 
 NOTHING_YET = "What the run has made is compared with its base when it ends."
@@ -64,6 +64,9 @@ class CompareView(QWidget):
 
     def _set_up_figures(self) -> None:
         self.figures.setHorizontalHeaderLabels(list(HEADS))
+        for column, tip in enumerate(HEAD_TIPS):
+            if (head := self.figures.horizontalHeaderItem(column)) is not None:
+                head.setToolTip(tip)
         self.figures.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.figures.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.figures.setMinimumHeight(90)
