@@ -20,6 +20,7 @@ from napari_medreason._qt.medpos_model import RegionModel
 from napari_medreason._qt.medpos_overlay import MedPosOverlay
 from napari_medreason._qt.medpos_rows import Key, RegionRow
 from napari_medreason._qt.medpos_study import CHOSEN, NO_STUDY, StudyChoice, study_choices
+from napari_medreason._qt.medpos_summary import AXES_ACCEPTED, CANCELLED, NO_LAYER, counted, summary
 from napari_medreason._qt.medpos_table import LiveTable, Source
 from napari_medreason._qt.medpos_view import MedPosView
 from napari_medreason._qt.medpos_watcher import PaintWatcher
@@ -28,19 +29,6 @@ from napari_medreason.core.plane import AXES
 from napari_medreason.core.region_columns import RegionSettings
 from napari_medreason.errors import LabelMapError, MedReasonError, QuestionError
 from napari_medreason.io.named_regions import write_regions
-
-NO_LAYER = "Add a Labels layer and paint, or ask a question: where its labels lie appears here."
-EMPTY = "No label in “{name}” yet: paint, and where it lies appears here."
-IMAGE_ONLY = "Words of the image only: {reason}."
-COUNTS = "{labels}, {regions} on {slices}. {reference}"
-SEARCHING = " The body is being looked for on the image."
-CANCELLED = "Cancelled; press Refresh to look at “{name}” again."
-AXES_ACCEPTED = "“{name}” has {count} axes; label maps with 2, 3 or 4 axes are listed: split it first"
-REFERENCES = {
-    "body": "Places in the patient are measured against the body.",
-    "missing": "Places in the patient are relative to the field of view: the body is not seen whole.",
-    "field of view": "Places in the patient are relative to the field of view.",
-}
 
 
 class MedPosPresenter(QObject):
@@ -182,21 +170,13 @@ class MedPosPresenter(QObject):
         table, layer = self.live.table, self.layer
         if table is None or layer is None:
             return ""
-        notes = [] if not table.withheld else [IMAGE_ONLY.format(reason=self._reason or table.withheld)]
-        if len(table) == 0:
-            return " ".join([EMPTY.format(name=layer.name), *notes])
-        reference = ""
-        if table.body is not None:
-            missing = self.live.body_missing and table.body.reference != "body"
-            reference = REFERENCES["missing" if missing else table.body.reference]
-            reference += SEARCHING if self.live.searching else ""
-        counts = COUNTS.format(
-            labels=_counted(np.unique(table.label).size, "label"),
-            regions=_counted(len(table), "region"),
-            slices=_counted(np.unique(table.slice).size, "slice"),
-            reference=reference,
+        return summary(
+            table,
+            layer.name,
+            reason=self._reason,
+            searching=self.live.searching,
+            body_missing=self.live.body_missing,
         )
-        return " ".join([counts.strip(), *notes])
 
     def jump(self, key: Key) -> None:
         """Show the slice of a region, and make its layer the active one."""
@@ -259,7 +239,7 @@ class MedPosPresenter(QObject):
         except MedReasonError as error:
             self._report(error)
             return
-        self._view.status.setText(f"Wrote {path.name}: {_counted(len(table), 'region')}.")
+        self._view.status.setText(f"Wrote {path.name}: {counted(len(table), 'region')}.")
 
     @property
     def label_source(self) -> LabelSource | None:
@@ -290,10 +270,6 @@ def make_model(parent: QObject, layer_of: Callable[[], Labels | None]) -> Region
         return QColor(128, 128, 128) if values is None else QColor.fromRgbF(*(float(v) for v in values[:3]))
 
     return RegionModel(colour, parent)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _file_stem(name: str) -> str:
