@@ -65,8 +65,12 @@ class AdaptedModel:
 
     @property
     def segmenter_id(self) -> str:
-        """The base's segmenter is another one only if the adapter tuned it, as that of the embedded model."""
-        return self.id if self.adapter.card.kind == "embedded-expert" else str(self.segmenter.id)
+        """The base's segmenter is another one only if the adapter tuned it, as that of the embedded model.
+
+        The composed pair has the embedded model's, which can be asked for under that id alone.
+        """
+        tuned = self.adapter.card.kind == "embedded-expert"
+        return f"{self.segmenter.id}{AT}{self.adapter.id}" if tuned else str(self.segmenter.id)
 
     def embedding(self, plane: Plane) -> Any:
         """What the base's segmenter made, or makes, of a plane."""

@@ -89,7 +89,9 @@ def test_the_tuned_model_answers_otherwise_and_says_by_what(tuned, slice_of_trun
     assert adapter.sha256[:12] in note
     assert "3 held-out patients" in note
     pair = models.create("embedded-pair@our-lesions")
-    assert ask(pair, slice_of_trunk).provenance.model == "embedded-pair@our-lesions"
+    of_pair = ask(pair, slice_of_trunk).provenance
+    assert of_pair.model == "embedded-pair@our-lesions"
+    assert of_pair.segmenter == "embedded@our-lesions", "known by that id, so a moved box is drawn by it"
 
 
 def test_an_adapter_is_tried_by_its_folder_before_it_is_accepted(tuned, slice_of_trunk):

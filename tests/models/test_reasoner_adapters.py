@@ -172,6 +172,8 @@ def truncated(folder):
         (changed_settings(target_modules=["query_key_value"]), WeightsError, "doesn't fit this model"),
         (changed_settings(target_modules=["q_proj"]), WeightsError, "has no place for"),
         (changed_settings(target_modules=["q_proj", "norm"]), WeightsError, "doesn't fit this model"),
+        (changed_settings(target_modules="("), WeightsError, "doesn't fit this model"),
+        (changed_settings(alpha_pattern=3), WeightsError, "doesn't fit this model"),
         (changed_settings(bias="some"), WeightsError, "bias that is none of none, all, lora_only"),
         (changed_settings(r=2), WeightsError, "another shape"),
         (changed_settings(r=10**9), WeightsError, "rank that is no number from 1 to 2048"),

@@ -6,6 +6,7 @@ Imported only inside functions, since it needs torch and peft.
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,8 @@ _KEPT = (
     "fan_in_fan_out",
 )
 """Settings that say what the adapter is; the others are for training or name files."""
+_NOT_UNDERSTOOD = (ValueError, TypeError, AttributeError, OverflowError, re.error)
+"""What PEFT raises on settings that name no layer of the network, or are of a wrong kind."""
 
 _OLD_NAMES = (
     (r"^base_model\.model\.model\.layers\.", "base_model.model.model.language_model.layers."),
@@ -85,7 +88,7 @@ def _adapted(network: Any, folder: Path, settings: dict[str, Any]) -> tuple[Any,
     sha256 = weights_sha256([file for file in weight_files(folder) if file.name == WEIGHTS])
     try:
         adapted = _wrapped(network, settings)
-    except (ValueError, TypeError) as error:
+    except _NOT_UNDERSTOOD as error:
         raise WeightsError(
             f"adapter {folder.name} doesn't fit this model ({_first_line(error)[:120]}); choose the model "
             "that it was trained on"
@@ -171,19 +174,22 @@ def _settings(folder: Path) -> dict[str, Any]:
         raise WeightsError(
             f"{folder.name} holds no {WEIGHTS}; save the adapter again with safe_serialization=True"
         )
+    _check_settings(found, folder.name)
+    return {"inference_mode": True, "bias": "none", **{key: found[key] for key in _KEPT if key in found}}
+
+
+def _check_settings(found: dict[str, Any], name: str) -> None:
     pattern = found.get("rank_pattern") or {}
     ranks = [found.get("r", 8), *(pattern.values() if isinstance(pattern, dict) else [None])]
     if any(type(rank) is not int or not 0 < rank <= LARGEST_RANK for rank in ranks):
         raise WeightsError(
-            f"{SETTINGS} of {folder.name} has a rank that is no number from 1 to {LARGEST_RANK}; get the "
+            f"{SETTINGS} of {name} has a rank that is no number from 1 to {LARGEST_RANK}; get the "
             "adapter again"
         )
     if found.get("bias", "none") not in _BIASES:
         raise WeightsError(
-            f"{SETTINGS} of {folder.name} has a bias that is none of {', '.join(_BIASES)}; get the adapter "
-            "again"
+            f"{SETTINGS} of {name} has a bias that is none of {', '.join(_BIASES)}; get the adapter again"
         )
-    return {"inference_mode": True, "bias": "none", **{key: found[key] for key in _KEPT if key in found}}
 
 
 def _first_line(error: Exception) -> str:
