@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from napari_medreason.core.recent import Recent
 from napari_medreason.core.run_folder import EndReason
 from napari_medreason.core.run_recipes_joint import PrsMedRecipe
 from napari_medreason.models.prs_med.decoder import MaskDecoder, class_head
@@ -31,13 +33,15 @@ from .base import BaseFolders, base_folders, device_for, precision_of
 from .module import SAID_TOKENS, JointModule, Seen
 from .packing import Packed, TrainingText, answered, packed, text_loss
 from .recipe import train_joint
-from .samples import JointSample
+from .samples import JointSample, Picture
 
 LONGEST = 512
 """Ids of a text, as in the released training."""
 _KINDS: Mapping[str, int] = {"MR": 0, "US": 1, "CT": 2, "CR": 3, "DX": 3, "XR": 3, "XC": 4, "ES": 5}
 """Modality of a record to its place in the decoder's PICTURE_KINDS; others are not taught."""
 _UNKNOWN_KIND = -100
+KEPT_PICTURES = 256
+"""Features of pictures that are kept where the encoder is not trained, 4 MB each; they stay the same."""
 
 
 def train(writer: RunWriter, base: Path) -> EndReason:
@@ -73,6 +77,7 @@ class PrsMedModule(JointModule):
         if settings.class_weight:
             self.kinds = class_head().to(network.language.device)
         self._tuned = (self.encoder, self.decoder)
+        self._pictures: Recent[Tensor] = Recent(KEPT_PICTURES)
 
     def train(self, mode: bool = True) -> PrsMedModule:
         """An encoder that is not trained keeps the counts of its normalisations."""
@@ -157,9 +162,23 @@ class PrsMedModule(JointModule):
         states = states[:, : max(lengths)]
         places = torch.arange(max(lengths), device=states.device)
         padding = places[None] >= torch.tensor(lengths, device=states.device)[:, None]
-        squares = torch.cat([encoder_input(one.picture.rgb, self.settings.size) for one in samples])
-        features = self.encoder(squares.to(self.language.device))
+        features = self._features([sample.picture for sample in samples])
         return self.decoder(features, states, padding), features
+
+    def _features(self, pictures: Sequence[Picture]) -> Tensor:
+        """(B, 256, rows, columns) image features, from memory where the encoder is not trained."""
+        if self.settings.train_encoder:
+            squares = torch.cat([encoder_input(picture.rgb, self.settings.size) for picture in pictures])
+            return cast(Tensor, self.encoder(squares.to(self.language.device)))
+        return torch.cat([self._frozen_features(picture) for picture in pictures])
+
+    @torch.no_grad()
+    def _frozen_features(self, picture: Picture) -> Tensor:
+        kept = self._pictures.get(picture)
+        if kept is None:
+            square = encoder_input(picture.rgb, self.settings.size)
+            kept = self._pictures.put(picture, self.encoder(square.to(self.language.device)))
+        return kept
 
     def _questions(self, samples: Sequence[JointSample]) -> tuple[list[TrainingText], Tensor]:
         """States of the other prompt, where a decoder's mask is made from one of its own."""

@@ -40,7 +40,7 @@ def write_shapes(folder: Path, seed: int) -> None:
     records: list[Record] = []
     for number, (split, patient) in enumerate(_patients()):
         rng = np.random.default_rng([seed, number])
-        slices = [_slice(rng) for _ in range(SLICES)]
+        slices = [synthetic_slice(rng) for _ in range(SLICES)]
         image = np.stack([picture.T for picture, _ in slices], axis=2)
         nifti = nibabel.Nifti1Image(image.astype(np.float32), _AFFINE)  # type: ignore[no-untyped-call]
         nibabel.save(nifti, folder / f"{patient}.nii.gz")
@@ -54,7 +54,7 @@ def _patients() -> Iterator[tuple[Split, str]]:
         yield from ((split, f"{split}-{number:02d}") for number in range(count))
 
 
-def _slice(rng: Generator) -> tuple[NDArray[np.float64], dict[str, NDArray[np.bool_]]]:
+def synthetic_slice(rng: Generator) -> tuple[NDArray[np.float64], dict[str, NDArray[np.bool_]]]:
     """(rows, columns) picture and the masks of its objects."""
     rows, columns = np.indices((SIZE, SIZE)).astype(float)
     middle = (SIZE - 1) / 2

@@ -19,6 +19,7 @@ from napari_medreason.models.prs_med.decoder import MaskDecoder, Version
 from napari_medreason.models.prs_med.encoder import TinySamEncoder
 
 from .base import LANGUAGE_FOLDER, TOWER_FOLDER
+from .tiny_encoder import shown_shapes
 
 HIDDEN = 64
 """Width of the language model."""
@@ -49,8 +50,8 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def write_prs_med_base(folder: Path, seed: int, *, version: Version = "v5") -> Path:
-    """A base of the recipe "prs-med"; gives the folder."""
+def write_prs_med_base(folder: Path, seed: int, *, version: Version = "v5", encoder_steps: int = 0) -> Path:
+    """A base of the recipe "prs-med"; gives the folder. encoder_steps: of TinySAM's encoder on the shapes."""
     torch.manual_seed(seed)
     _write_language(folder)
     epoch = folder / "llm_seg_1"
@@ -64,7 +65,8 @@ def write_prs_med_base(folder: Path, seed: int, *, version: Version = "v5") -> P
     _write_json(
         epoch / "lora_adapter" / "adapter_config.json", {"peft_type": "LORA", "lora_alpha": 1, "r": 1}
     )
-    _save(TinySamEncoder(), epoch / "image_encoder.pth", "image_encoder.")
+    encoder = shown_shapes(TinySamEncoder(), seed, encoder_steps)
+    _save(encoder, epoch / "image_encoder.pth", "image_encoder.")
     _save(MaskDecoder(version, hidden_size=HIDDEN), epoch / "mask_decoder.pth")
     return folder
 
