@@ -29,6 +29,8 @@ _LOGIT = 12
 PROMPT_TOKENS, ANSWER_TOKENS = 350, 300
 """Instruction with question, and an answer to learn from, of usual length."""
 LLAVA_PICTURE_TOKENS = 576
+_ENCODED = 256 * 4 * 256 * 64 * 64
+"""Bytes of the 256 pictures that joint training remembers encoded, (256, 64, 64) each at 1024 pixels."""
 SQUARE_OF_A_TOKEN = 28
 """Pixels along each side that one token of Qwen2.5-VL stands for."""
 
@@ -80,12 +82,14 @@ LLAVA_MED_7B = BaseSize(
 class BesideSize:
     """What a joint system has beside its language model, held in 32 bits.
 
-    trained, fixed: weights. kept_per_image: bytes kept for the backward pass of one record.
+    trained, fixed: weights. kept_per_image: bytes kept for the backward pass of one record. kept_pictures:
+    bytes of the pictures that are remembered encoded.
     """
 
     trained: int
     fixed: int
     kept_per_image: int
+    kept_pictures: int = 0
 
 
 @dataclass(frozen=True)
@@ -176,13 +180,13 @@ def _of_joint(settings: PrsMedRecipe | MediSeeRecipe, base: BaseSize) -> MemoryE
     beside = _beside(settings)
     low_rank = low_rank_weights(base, settings.lora_rank, settings.lora_targets)
     trained = low_rank + beside.trained
-    weights = int(small) + width * (base.words + base.vision) + 4 * (low_rank + beside.trained + beside.fixed)
-    training = _FULL * trained
-    if isinstance(settings, MediSeeRecipe):
-        training += 3 * width * base.words  # gradient and moments of the word rows, in their own numbers
+    if isinstance(settings, MediSeeRecipe) and settings.words == "all":
+        trained += base.words  # a second copy, in 32 bits
+    weights = int(small) + width * (base.words + base.vision) + 4 * (trained + beside.fixed)
     tokens = settings.batch * (LLAVA_PICTURE_TOKENS + PROMPT_TOKENS)
     values = kept_values(base, tokens, width, checkpointing=settings.checkpointing)
-    return MemoryEstimate(weights, training, values + settings.batch * beside.kept_per_image)
+    values += settings.batch * beside.kept_per_image + beside.kept_pictures
+    return MemoryEstimate(weights, _FULL * trained, values)
 
 
 def _beside(settings: PrsMedRecipe | MediSeeRecipe) -> BesideSize:
@@ -192,11 +196,12 @@ def _beside(settings: PrsMedRecipe | MediSeeRecipe) -> BesideSize:
     decoders are estimated.
     """
     if isinstance(settings, MediSeeRecipe):
-        return BesideSize(trained=41_000_000, fixed=135_000_000, kept_per_image=200_000_000)
-    at_1024 = 2_600_000_000 if settings.train_encoder else 300_000_000
-    per_image = int(at_1024 * (settings.size / 1024) ** 2)
-    trained = 11_100_000 if settings.train_encoder else 5_400_000
-    return BesideSize(trained=trained, fixed=11_100_000, kept_per_image=per_image)
+        return BesideSize(41_000_000, 135_000_000, kept_per_image=200_000_000, kept_pictures=_ENCODED)
+    part = (settings.size / 1024) ** 2
+    if settings.train_encoder:
+        return BesideSize(11_100_000, 11_100_000, kept_per_image=int(2_600_000_000 * part))
+    encoded = int(_ENCODED * part)
+    return BesideSize(5_400_000, 11_100_000, kept_per_image=int(300_000_000 * part), kept_pictures=encoded)
 
 
 def kept_values(base: BaseSize, tokens: int, width: int, *, checkpointing: bool) -> int:

@@ -53,6 +53,17 @@ def test_presets_need_what_their_cards_have(recipe, preset, low, high):
     assert low < gigabytes(recipe, preset=preset) < high
 
 
+def test_word_rows_and_remembered_pictures_of_joint_training_count():
+    """All rows of MediSee's words are trained in 32 bits: weights, gradient and two moments."""
+    rows = training_bytes(config("medisee", words="all")) - training_bytes(
+        config("medisee", words="candidates")
+    )
+    assert rows == 16 * LLAVA_MED_7B.words
+    fixed = {"preset": "one-gpu", "train_encoder": False, "batch": 1}
+    large, small = (memory_estimate(config("prs-med", size=size, **fixed)).values for size in (1024, 512))
+    assert large - small > 0.75 * 256 * 4_194_304
+
+
 @pytest.mark.parametrize(("recipe", "base"), [("grpo", QWEN_7B), ("medisee", LLAVA_MED_7B)])
 def test_too_little_memory_is_refused_with_a_remedy(recipe, base):
     words = check_memory(config(recipe), int(1e13), base)
