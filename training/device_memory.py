@@ -8,15 +8,23 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from napari_medreason.core.run_config import RunConfig
-from napari_medreason.core.run_memory import BaseSize, check_memory
+from napari_medreason.core.run_memory import BaseSize, check_memory, memory_estimate
 from napari_medreason.models.fit_memory import free_memory
 from napari_medreason.models.loading import pick_device
 
+from . import several
 from .runs import note
 
 
 def tell_memory(config: RunConfig, base: BaseSize | None = None) -> None:
-    """Note the estimate in the run's log; RunError when the device has too little free."""
+    """Note the estimate in the run's log; RunError when the device has too little free.
+
+    How much of it each of several processes takes depends on what they share out, which is not known here.
+    """
+    if several.process_count() > 1:
+        words = memory_estimate(config, base).words
+        note(f"about {words} of memory on one process; {several.process_count()} share it")
+        return
     device = pick_device(config.device or None)
     note(check_memory(config, free_memory(device, exclusive=bool(config.device)).free, base))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,9 +56,18 @@ def grown(network: GroundingNetwork, new: Sequence[str]) -> GroundingNetwork:
 
 
 def only_old_rows(network: GroundingNetwork, old: int) -> None:
-    """Let no gradient reach the rows after the first `old`; weight decay, which is none, still does."""
+    """Let no gradient reach the rows after the first `old`; the weight decay of decay_groups neither does."""
     for name in ROWS:
         getattr(network, name).register_hook(lambda gradient: _without_new(gradient, old))
+
+
+def decay_groups(network: GroundingNetwork, weight_decay: float) -> list[dict[str, Any]]:
+    """What is trained, as an optimiser takes it: rows of structures do not decay, the rest does."""
+    trained = [item for item in network.named_parameters() if item[1].requires_grad]
+    return [
+        {"params": [value for name, value in trained if name not in ROWS], "weight_decay": weight_decay},
+        {"params": [value for name, value in trained if name in ROWS], "weight_decay": 0.0},
+    ]
 
 
 def _without_new(gradient: Tensor, old: int) -> Tensor:

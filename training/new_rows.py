@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from napari_medreason.core.anatomy import structures as vocabulary
+from napari_medreason.errors import RunError
 from napari_medreason.models.embedded import inputs
 from napari_medreason.models.embedded.experts import Expert
 from napari_medreason.models.embedded.network import GroundingNetwork, doubled, weighted_pixels
@@ -25,10 +27,18 @@ OFFSET = (0, 0)
 
 @torch.no_grad()
 def start_new_rows(network: GroundingNetwork, slices: Sequence[Slice], expert: Expert) -> None:
-    """Set weights and bias of the new rows by logistic regression on features of the corrected slices."""
+    """Set weights and bias of the new rows by logistic regression on features of the corrected slices.
+
+    RunError when no slice shows a structure.
+    """
     old = len(expert.structures)
     for index in range(old, len(network.config.structures)):
         shown = [one for one in slices if bool((one.labels == 1 + index).any())]
+        if not shown:
+            raise RunError(
+                f"no region of {vocabulary()[network.config.structures[index]].name} is left at the "
+                f"{expert.pixel_mm:g} mm pixels of the embedded model; label larger ones, or leave it out"
+            )
         parts = [_pixels(network, one, expert, index, old) for one in shown]
         features, others, wanted, change = (torch.cat(part) for part in zip(*parts, strict=True))
         row = _fitted(features, others, wanted)

@@ -27,7 +27,7 @@ from napari_medreason.models.embedded.perception import Perceiver
 
 from . import loop, several
 from .batches import Batch
-from .grown_network import grown, new_structures, only_old_rows
+from .grown_network import decay_groups, grown, new_structures, only_old_rows
 from .loop import Evaluation
 from .new_rows import start_new_rows
 from .replay import Replay
@@ -43,6 +43,7 @@ SIZE = 128
 """Side of a training image in pixels, as when the experts were trained."""
 WARM_UP_STEPS = 20
 AVERAGE_DECAY = 0.98
+GRADIENT_CLIP = 2.0
 WEIGHTS = {"structure": 1.0, "presence": 0.3, "side": 0.3, "prompt": 0.5, "keep": 2.0, "keep prompt": 2.0}
 """Of the losses; the last two hold the network to its base."""
 
@@ -134,10 +135,11 @@ class EmbeddedTuning:
         total = sum((WEIGHTS[name] * value for name, value in losses.items()), torch.zeros(()))
         self.optimiser.zero_grad()
         torch.autograd.backward(total)
-        nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_CLIP)
         self.optimiser.step()
         self._average(step)
-        return {name: float(value.detach()) for name, value in {"loss": total, **losses}.items()}
+        told = {"loss": total, **losses, "gradient": norm}
+        return {name: float(value.detach()) for name, value in told.items()}
 
     def _batch(self, generator: torch.Generator) -> tuple[Batch, int]:
         """Images, corrected slices first, and how many these are."""
@@ -222,16 +224,17 @@ def _prompted(slices: Sequence[Slice], expert: Expert) -> list[Batch]:
 def _optimiser(
     network: GroundingNetwork, data: TuningData, settings: EmbeddedRecipe
 ) -> torch.optim.Optimizer:
-    """Of what is trained: the drawing from prompts alone, or all but the rows of new structures."""
+    """Of what is trained: the drawing from prompts alone, or all but the rows of new structures.
+
+    New rows share parameters with the old ones: they get no gradient there, and rows do not decay.
+    """
     if data.only_new:
         network.requires_grad_(False)
         network.prompt.requires_grad_(True)
     elif data.new:
         only_old_rows(network, len(data.expert.structures))
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(
-        trained, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
-    )
+    groups = decay_groups(network, settings.weight_decay)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, step: int, steps: int, learning_rate: float) -> None:

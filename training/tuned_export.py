@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -37,23 +38,33 @@ fitted: a network learns to tell slices from phantoms instead.
 
 
 def export_tuned(network: GroundingNetwork, data: TuningData, *, config: RunConfig, folder: Path) -> None:
-    """Write the adapter, then judge it on the test records, then its card; the card makes it whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CARD).unlink(missing_ok=True)
+    """Write the adapter and judge it on the test records, apart; then move it whole, its card last."""
+    apart = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(apart, ignore_errors=True)
+    apart.mkdir(parents=True)
     packed = save({name: value.half().contiguous() for name, value in network.state_dict().items()})
-    _write(folder / f"{data.expert.id}.safetensors", packed)
+    _write(apart / f"{data.expert.id}.safetensors", packed)
     description = _description(data, hashlib.sha256(packed).hexdigest())
     description["presence"] |= dict.fromkeys(data.new, AS_SEEN)
-    _write_json(folder / f"{data.expert.id}.json", description)
+    _write_json(apart / f"{data.expert.id}.json", description)
     card = _card(data, config)
-    _write_json(folder / CARD, card)
-    found = _compared(data.records, folder)
+    _write_json(apart / CARD, card)  # without it nothing can be put on
+    found = _compared(data.records, apart)
     if found:
         figures = summary(found)
-        _write_json(folder / CARD, card | {"before_after": figures})
+        _write_json(apart / CARD, card | {"before_after": figures})
         _write_json(folder.parent / COMPARISON, {"pairs": plain(found), "summary": figures})
-        description |= _evidence(description, data, figures)
-        _write_json(folder / f"{data.expert.id}.json", description)
+        _write_json(apart / f"{data.expert.id}.json", description | _evidence(description, data, figures))
+    _move_whole(apart, folder)
+
+
+def _move_whole(apart: Path, folder: Path) -> None:
+    """Put the files in the place of older ones; the card comes last, since it makes an adapter whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CARD).unlink(missing_ok=True)
+    for file in sorted(apart.iterdir(), key=lambda file: file.name == CARD):
+        file.replace(folder / file.name)
+    apart.rmdir()
 
 
 def _compared(records: RunRecords, folder: Path) -> list[Any]:

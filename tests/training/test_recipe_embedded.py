@@ -24,9 +24,16 @@ from napari_medreason.models.embedded.experts import load_experts, load_network
 from napari_medreason.models.embedded.masks import margin
 from napari_medreason.models.embedded.model import EmbeddedModel
 from napari_medreason.models.embedded.perception import areas
-from napari_medreason_training import replay, run_command
+from napari_medreason_training import recipe_embedded, replay, run_command, tuned_export
 from napari_medreason_training.before_after import Pair, summary
-from napari_medreason_training.grown_network import grown, keep_loss, new_structures, only_old_rows
+from napari_medreason_training.grown_network import (
+    decay_groups,
+    grown,
+    keep_loss,
+    new_structures,
+    only_old_rows,
+)
+from napari_medreason_training.new_rows import start_new_rows
 from napari_medreason_training.run_data import labelled_planes
 from napari_medreason_training.runs import read_state
 from napari_medreason_training.tuned_slices import SliceSource, prepared
@@ -145,7 +152,7 @@ def test_rows_of_new_structures_are_not_trained_where_old_ones_are(network, expe
     count = len(expert.structures)
     only_old_rows(bigger, count)
     before = bigger.query.detach().clone()
-    optimiser = torch.optim.AdamW([bigger.query], 0.1, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(decay_groups(bigger, 0.5), 0.1)
     (bigger.query.sum() ** 2).backward()
     optimiser.step()
     assert torch.equal(bigger.query[count:], before[count:])
@@ -184,6 +191,54 @@ def test_what_was_corrected_says_what_is_trained(tmp_path, fast, structure):
         if not torch.equal(state[f"network.{name}"][: len(value)], value)
     }
     assert moved == {"prompt"} if structure == "white_matter_lesion" else moved > {"prompt", "trunk", "query"}
+
+
+def test_a_gradient_that_is_no_number_ends_the_run_before_it_is_kept(tmp_path, fast, monkeypatch):
+    """In the step after which a checkpoint is due, with a loss that is a number."""
+    data_set(tmp_path)
+    (tmp_path / "config.toml").write_text(CONFIG, encoding="utf-8")
+    calls = []
+
+    def broken(networks, *rest):
+        losses = recipe_embedded_losses(networks, *rest)
+        calls.append(1)
+        if len(calls) == 5:
+            weights = next(networks.tuned.prompt.parameters())
+            losses["prompt"] = losses["prompt"] + (0 * weights).sqrt().sum()
+        return losses
+
+    recipe_embedded_losses = recipe_embedded.prompt_losses
+    monkeypatch.setattr(recipe_embedded, "prompt_losses", broken)
+    with pytest.raises(RunError, match="gradient is nan at step 5"):
+        run_command.execute(tmp_path / "config.toml", tmp_path / "run")
+    assert not (tmp_path / "run/checkpoints/last").exists()
+
+
+def test_a_new_structure_that_no_pixel_is_left_of_is_told(tmp_path, network, expert):
+    (plane, *_) = labelled_planes(data_set(tmp_path), tmp_path)
+    structures = (*expert.structures, "white_matter_lesion")
+    one = prepared(plane, expert, structures)
+    empty = replace(one, labels=one.labels * (one.labels != len(structures)))
+    with pytest.raises(RunError, match="label larger ones, or leave it out"):
+        start_new_rows(grown(network, structures[-1:]), [empty], expert)
+
+
+def test_an_export_that_is_cut_off_leaves_no_adapter_that_looks_whole(tmp_path, fast, monkeypatch):
+    data_set(tmp_path)
+    (tmp_path / "config.toml").write_text(CONFIG, encoding="utf-8")
+    run = tmp_path / "run"
+
+    def cut_off(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tuned_export, "pairs", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            run_command.execute(tmp_path / "config.toml", run)
+    assert not (run / "adapter/adapter.json").exists()
+    run_command.execute(tmp_path / "config.toml", run)
+    assert json.loads((run / "adapter/adapter.json").read_text(encoding="utf-8"))["before_after"]
+    assert not list(run.glob("*.part"))
 
 
 def test_what_nobody_could_ask_for_is_refused(expert):
