@@ -27,7 +27,8 @@ class SftRecipe:
     steps: optimiser steps that the schedule is planned for, 0 for what `epochs` gives; budget.steps takes
     its place if it is set. batch: examples of one step, over all processes; at_once: of them in memory.
     learning_rate: at the top of a cosine, after a linear start over the share `warm_up` of the steps.
-    vision: train the image encoder too. low_rank, low_rank_scale: rank and alpha of the adapter.
+    vision: train the image encoder too, and what joins it to the words. low_rank, low_rank_scale: rank and
+    alpha of the adapter.
     checkpointing: compute activations again rather than keep them. square: side in pixels of what the
     model is shown. prompt: a prompt file of one's own, "" for the family's. direct: answers without
     reasoning. max_answer_tokens, repetition_penalty: of the answers that are judged, 0 for the family's
