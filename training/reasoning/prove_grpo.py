@@ -1,8 +1,9 @@
 """Does GRPO teach a reasoner to see? A tiny Qwen2.5-VL on made slices, on one processor core.
 
-A warm-up by SFT ends where answers have their form and boxes are still poor; then rewards alone go on. Both
-are whole runs, as a user would start them. Held-out patients are compared before and after GRPO, box by box,
-and form apart from boxes.
+A warm-up by SFT on loosely drawn boxes (see spots) ends where answers have their form and boxes are still
+poor; then rewards alone go on, which know the true boxes. Both are whole runs, as a user would start them.
+Held-out patients are compared before and after GRPO, box by box, and form apart from boxes. Settings were
+chosen on seed 1.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from napari_medreason.core.run_recipes_reasoning import RewardVariant
 from ..run_command import execute, not_begun
 from ..runs import note
 from ..tuned_export import COMPARISON
-from .spots import ANSWER, QUESTION, Spots, write_spots
+from .spots import ANSWER, LOOSE_RECORDS, QUESTION, RECORDS, Spots, write_spots
 from .tiny_models import save_tiny_reasoner
 
 SPOTS = Spots(train=80, validation=2, test=12)
-WARM_UP_STEPS = 200
-STEPS = 160
+WARM_UP, WARM_UP_STEPS = "warm-up", 900
+STEPS = 80
 ENOUGH_FORM = 0.95
 VARIANTS: tuple[RewardVariant, ...] = ("soft", "hard", "base")
 _WRITTEN = format_answer(ANSWER, (1, 2, 3, 4), ((1, 2), (3, 4)))
@@ -36,11 +37,11 @@ _SHARED: Mapping[str, Any] = {
     "prompt": "prompt.txt",
     "max_answer_tokens": 26,
     "repetition_penalty": 1.0,
-    # A patch of 14 pixels has 1,176 numbers: a step of Adam on its weights upsets all that was learnt.
+    # With the image encoder trained as well, trials left the start faster and lost boxes.
     "vision": False,
 }
-_WARM_UP: Mapping[str, Any] = {**_SHARED, "learning_rate": 2e-3}
-_GRPO: Mapping[str, Any] = {**_SHARED, "learning_rate": 2e-4, "prompts": 8, "group": 8, "at_once": 64}
+_WARM_UP: Mapping[str, Any] = {**_SHARED, "learning_rate": 3e-3}
+_GRPO: Mapping[str, Any] = {**_SHARED, "learning_rate": 1e-4, "prompts": 8, "group": 8, "at_once": 64}
 
 
 def prove(seed: int, data: Path | None, out: Path) -> dict[str, Any]:
@@ -50,8 +51,9 @@ def prove(seed: int, data: Path | None, out: Path) -> dict[str, Any]:
     figures = _rewarded(work, "soft", seed)
     _tell("grpo", figures)
     gain = figures["box"]["interval"]
-    passed = gain is not None and gain[0] > 0
-    return {"seed": seed, "passed": passed, **_warm_up_figures(work), "steps": STEPS, **figures}
+    warm_up = _warm_up_figures(work)
+    passed = bool(gain is not None and gain[0] > 0 and warm_up["form_was_enough"])
+    return {"seed": seed, "passed": passed, **warm_up, "steps": STEPS, **figures}
 
 
 def prove_rewards(seed: int, data: Path | None, out: Path) -> dict[str, Any]:
@@ -73,22 +75,22 @@ def _warmed_up(seed: int, out: Path, name: str) -> Path:
     write_spots(work, seed, SPOTS)
     (work / "prompt.txt").write_text("<image>\n{question}\n", encoding="utf-8")
     save_tiny_reasoner(work / "untrained", [f"{QUESTION}\n", _WRITTEN], seed=seed, width=64, layers=2)
-    _run(work, "warm-up", "sft", "untrained", seed=seed, steps=WARM_UP_STEPS, settings=_WARM_UP)
+    _run(work, WARM_UP, "sft", "untrained", seed=seed, steps=WARM_UP_STEPS, settings=_WARM_UP)
     return work
 
 
 def _rewarded(work: Path, variant: RewardVariant, seed: int) -> dict[str, Any]:
     """GRPO from the warm-up; the figures on the test records."""
     settings = {**_GRPO, "reward": variant}
-    base = f"warm-up/{ADAPTER}"
+    base = f"{WARM_UP}/{ADAPTER}"
     return _run(work, f"grpo-{variant}", "grpo", base, seed=seed, steps=STEPS, settings=settings)
 
 
 def _more_examples(work: Path, seed: int) -> dict[str, Any]:
-    """SFT from the warm-up on as many examples as GRPO has questions."""
+    """SFT from the warm-up on as many examples as GRPO has questions, with the true boxes."""
     questions = int(_GRPO["prompts"])
     settings = {**_SHARED, "learning_rate": 3e-4, "batch": questions, "at_once": questions}
-    base = f"warm-up/{ADAPTER}"
+    base = f"{WARM_UP}/{ADAPTER}"
     return _run(work, "more-sft", "sft", base, seed=seed, steps=STEPS, settings=settings)
 
 
@@ -99,7 +101,7 @@ def _run(
     started = time.process_time()
     lines = [
         f'recipe = "{recipe}"',
-        'records = ["records.jsonl"]\nimages = "."\ndevice = "cpu"',
+        f'records = ["{LOOSE_RECORDS if name == WARM_UP else RECORDS}"]\nimages = "."\ndevice = "cpu"',
         f'base = "{base}"\nname = "{name}"\nseed = {seed}',
         f"[budget]\nsteps = {steps}",
         f"[evaluation]\nevery_steps = {steps // 4}\nrecords = 32\ncheckpoint_seconds = 600.0",
@@ -122,7 +124,7 @@ def _curve(run: Path) -> list[list[float]]:
 
 
 def _warm_up_figures(work: Path) -> dict[str, Any]:
-    table = json.loads((work / "warm-up" / COMPARISON).read_text(encoding="utf-8"))["summary"]
+    table = json.loads((work / WARM_UP / COMPARISON).read_text(encoding="utf-8"))["summary"]
     form = table["format"]["after"]
     return {
         "warm_up": {"steps": WARM_UP_STEPS, "box": table["box"]["after"], "format": form},

@@ -1,8 +1,13 @@
-"""Made studies for proofs: a noisy head with one bright block on each slice, and records that ask for it."""
+"""Made studies for proofs: a noisy head with one bright block on each slice, and records that ask for it.
+
+There are two sets of records. In `records.jsonl` all boxes are true. In `loose.jsonl` those to learn from
+are drawn too large, each side one cell outwards more often than not, as by somebody in a hurry: a model that
+learns from them writes answers in the right form, at about the right place, and still has something to learn.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +35,9 @@ SIZE = 84
 CELL = 21
 """Blocks begin and end at multiples of so many pixels."""
 SLICES = 16
+LOOSE = 0.65
+"""How often a side of a loose box lies one cell too far out, where there is room."""
+RECORDS, LOOSE_RECORDS = "records.jsonl", "loose.jsonl"
 QUESTION = "Where is the bright spot?"
 ANSWER = "It is bright."
 
@@ -44,10 +52,11 @@ class Spots:
 
 
 def write_spots(folder: Path, seed: int, spots: Spots) -> None:
-    """Write records.jsonl and the images that its records name."""
+    """Write both sets of records and the images that they name."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     records: list[Record] = []
+    loose: list[Record] = []
     splits: tuple[tuple[Split, int], ...] = (
         ("train", spots.train),
         ("validation", spots.validation),
@@ -55,16 +64,23 @@ def write_spots(folder: Path, seed: int, spots: Spots) -> None:
     )
     for split, count in splits:
         for number in range(count):
-            records += _patient(folder, f"{split}-{number:03d}", split, rng)
-    write_records(folder / "records.jsonl", records)
+            name = f"{split}-{number:03d}"
+            masks = [_block(rng) for _ in range(SLICES)]
+            drawn = [_loosened(mask, rng) if split == "train" else mask for mask in masks]
+            _write_patient(folder, name, masks, rng)
+            records += [_record(name, split, index, mask) for index, mask in enumerate(masks)]
+            loose += [_record(name, split, index, mask) for index, mask in enumerate(drawn)]
+    write_records(folder / RECORDS, records)
+    write_records(folder / LOOSE_RECORDS, loose)
 
 
-def _patient(folder: Path, name: str, split: Split, rng: np.random.Generator) -> Iterator[Record]:
+def _write_patient(
+    folder: Path, name: str, masks: Sequence[NDArray[np.bool_]], rng: np.random.Generator
+) -> None:
     """One study; its voxels grow to the patient's left and back, in NIfTI's RAS."""
     y, x = np.indices((SIZE, SIZE)) / (SIZE - 1) - 0.5
     head = (x / 0.48) ** 2 + (y / 0.48) ** 2 < 1
     voxels = np.zeros((SIZE, SIZE, SLICES), np.float32)
-    masks = [_block(rng) for _ in range(SLICES)]
     for index, mask in enumerate(masks):
         level, bright = rng.uniform(150, 300), rng.uniform(550, 750)
         image = np.where(mask, bright, level * head) + rng.normal(0, 25, (SIZE, SIZE))
@@ -72,7 +88,17 @@ def _patient(folder: Path, name: str, split: Split, rng: np.random.Generator) ->
     affine = np.diag([-1.0, -1.0, 3.0, 1.0])
     make_image: Any = nibabel.Nifti1Image
     nibabel.save(make_image(voxels, affine), folder / f"{name}.nii.gz")
-    return (_record(name, split, index, mask) for index, mask in enumerate(masks))
+
+
+def _loosened(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """(rows, columns): the block with some sides one cell further out."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    top, bottom, left, right = (rng.random(4) < LOOSE) * CELL
+    loose = np.zeros_like(mask)
+    loose[
+        max(0, rows[0] - top) : rows[-1] + 1 + bottom, max(0, columns[0] - left) : columns[-1] + 1 + right
+    ] = True
+    return loose
 
 
 def _block(rng: np.random.Generator) -> NDArray[np.bool_]:
