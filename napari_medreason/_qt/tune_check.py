@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from napari_medreason._qt.tune_check_memory import base_size, free_bytes
 from napari_medreason._qt.tune_records import PreparedRecords, RecordReader, RecordSet, SplitPlan, prepared
@@ -24,7 +25,7 @@ READ = ("CT", "MR")
 class RunCheck:
     """What was found. memory: the estimate in words; memory_fault: why it is too much, else "".
 
-    contents: what each set of records holds, in words.
+    contents: what each file of records holds, in words.
     """
 
     prepared: PreparedRecords
@@ -32,7 +33,7 @@ class RunCheck:
     memory: str = ""
     memory_fault: str = ""
     recipe_faults: tuple[str, ...] = ()
-    contents: tuple[str, ...] = ()
+    contents: Mapping[Path, str] = field(default_factory=dict)
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -51,7 +52,7 @@ def run_check(
     """Check records, and the memory where there is a configuration; DataSetError when none can be read."""
     found = prepared(sets, plan, reader)
     data = check_data(found.records)
-    contents = tuple(contents_words(reader.read(one.file)) for one in sets)
+    contents = {one.file: contents_words(reader.read(one.file)) for one in sets}
     if config is None:
         return RunCheck(found, data, contents=contents)
     faults = tuple(_embedded_faults(found.records, data)) if config.recipe == "embedded" else ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import localtime, strftime
@@ -145,11 +145,9 @@ class RecordsPage(QWidget):
             box.setValue(round(100 * share))
         self._on_wish()
 
-    def show_contents(self, contents: Sequence[str]) -> None:
+    def show_contents(self, contents: Mapping[Path, str]) -> None:
         """Show what each file holds, in words."""
-        if len(contents) != len(self.sets):  # of files that were there before
-            return
-        self._contents = {one.file: words for one, words in zip(self.sets, contents, strict=True)}
+        self._contents = dict(contents)
         for row, one in enumerate(self.sets):
             if (item := self.rows.item(row)) is not None:
                 self._name(item, one)

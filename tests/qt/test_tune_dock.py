@@ -438,6 +438,8 @@ def test_labels_beside_answers_and_records_of_yesterday(
     mask = painted(dock._viewer, volume_maker(), "labels", "liver")
     answer = dock._viewer.add_labels(np.ones_like(mask.data), name="1 liver: mask", scale=mask.scale)
     answer.units, answer.axis_labels = mask.units, mask.axis_labels
+    alone = dock._viewer.add_labels(np.ones((3, 4, 5), np.uint8), name="of a study that is not open")
+    layers.keep_names(alone, {1: "spleen"})
     dock.take_labels()
     qtbot.waitUntil(lambda: len(dock.view.records.sets) == 2, timeout=PATIENCE)
     assert "beside 1 file from before" in dock.view.status.text()

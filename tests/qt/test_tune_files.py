@@ -97,7 +97,7 @@ def test_two_studies_of_one_patient_stay_together(tmp_path):
     check = run_check([*named, sets[2]], SplitPlan("drawn"), None, RecordReader())
     assert {record.patient for record in check.prepared.records} == {"7", "c"}
     assert sum(count.patients for count in check.data.splits.values()) == 2
-    assert check.contents == ("white matter lesion, 4 records",) * 3
+    assert check.contents == {one.file: "white matter lesion, 4 records" for one in sets}
     alone = prepared(named[:1], SplitPlan("kept"), RecordReader())
     assert not alone.files  # the file itself names another patient
 
