@@ -4,10 +4,10 @@
     python benchmarks/training.py --full-size               4-bit Qwen2.5-VL-7B with random weights, on a GPU
     python benchmarks/training.py --full-size --prs-med FOLDER --medisee FOLDER     and 7B joint training
 
-Both train batches of the same size from the same pictures. The plain scripts of SFT and GRPO are TRL's own loop
-with PEFT's adapter: it draws an order (and for GRPO answers) of its own, and GRPO's reward and loss are TRL's
-defaults. Those of joint training are PyTorch's loop around the same network, losses and batches, without
-accelerate, run folder or schedule. Each row is a process of its own.
+Both train batches of the same size from the same pictures. The plain scripts of SFT and GRPO are TRL's own
+loop with PEFT's adapter: it draws an order (and for GRPO answers) of its own, GRPO's loss has TRL's defaults,
+and its reward is the answer's length. Those of joint training are PyTorch's loop around the same network,
+losses and batches, without accelerate, run folder or schedule. Each row is a process of its own.
 """
 
 import argparse
