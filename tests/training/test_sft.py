@@ -1,6 +1,7 @@
 """Supervised warm-up of a reasoner: what is learnt, resumed and exported, with real TRL and a tiny model."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 pytest.importorskip("trl")
 
 import torch
+import transformers
 
 from napari_medreason.errors import MedReasonError, RunError
 from napari_medreason.models.adapter_card import read_adapter_card
@@ -29,12 +31,18 @@ def place(tmp_path_factory):
     return reasoner_runs.make_place(tmp_path_factory.mktemp("reasoner"))
 
 
-def tuning_of(place, folder, **settings):
+def tuning_of(place, folder, *, change=lambda record, number: record, **settings):
     file = reasoner_runs.config_file(place, folder.name, "sft", **settings)
     writer = reasoner_runs.writer_of(file, folder)
     base = base_model.base_model("tiny", place)
-    data = tuning.reasoner_data(writer.config, base, reasoner_runs.records_of(file), place)
+    records = reasoner_runs.records_of(file)
+    train = tuple(change(record, number) for number, record in enumerate(records.train))
+    data = tuning.reasoner_data(writer.config, base, replace(records, train=train), place)
     return sft.SftTuning(writer, data)
+
+
+def sometimes_longer(record, number):
+    return replace(record, reasoning="It is bright. It is bright.") if number % 2 else record
 
 
 def test_the_loss_is_of_the_answer_and_its_end_alone(place, tmp_path):
@@ -47,10 +55,25 @@ def test_the_loss_is_of_the_answer_and_its_end_alone(place, tmp_path):
 
 
 def test_parts_of_a_batch_make_the_same_step_as_the_whole(place, tmp_path):
-    whole, parts = tuning_of(place, tmp_path / "whole"), tuning_of(place, tmp_path / "parts", at_once=1)
+    """Answers differ in length, so that a mean of the parts' means is not the mean over all tokens."""
+    whole = tuning_of(place, tmp_path / "whole", change=sometimes_longer)
+    parts = tuning_of(place, tmp_path / "parts", change=sometimes_longer, at_once=1)
+    labels = whole._collated(sft.rows_of_step(1, per_step=4, examples=6, seed=whole.config.seed))["labels"]
+    assert len({int((row != sft.IGNORED).sum()) for row in labels}) > 1
     found = [recipe.step(1) for recipe in (whole, parts)]
     assert found[0]["loss"] == pytest.approx(found[1]["loss"], rel=1e-4)
     assert found[0]["gradient"] == pytest.approx(found[1]["gradient"], rel=1e-3)
+
+
+def test_checkpointing_is_on_from_the_first_step_and_changes_no_loss(place, tmp_path):
+    plain = tuning_of(place, tmp_path / "plain")
+    spare = tuning_of(place, tmp_path / "spare", checkpointing=True)
+    assert not plain.network.is_gradient_checkpointing
+    for number in (1, 2):
+        found = [recipe.step(number)["loss"] for recipe in (plain, spare)]
+        assert found[0] == pytest.approx(found[1], rel=1e-4)
+        assert spare.network.is_gradient_checkpointing
+        assert plain.evaluate().values == pytest.approx(spare.evaluate().values)
 
 
 def test_examples_teach(place, tmp_path):
@@ -148,8 +171,8 @@ def test_what_can_not_work_is_told_before_a_step(place, tmp_path, options, words
 
 
 def test_a_loss_that_is_no_number_ends_the_run(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(sft, "learning_rate", lambda *_: float("nan"))
-    with pytest.raises(RunError, match="smaller learning rate"):
+    monkeypatch.setattr(sft.SftTuning, "loss_of", lambda *_, **__: float("nan"))
+    with pytest.raises(RunError, match=r"loss is nan at step 1.*smaller learning rate"):
         reasoner_runs.run(place, "nan", "sft", tmp_path / "run")
 
 
@@ -160,6 +183,19 @@ def test_the_rate_rises_over_a_tenth_and_falls_to_nothing():
     assert rates[:10] == sorted(rates[:10])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["Qwen2_5_VL", "InternVL", "Gemma3"])
+def test_without_the_image_encoder_only_the_language_model_is_trained(kind):
+    """Names of the real classes, without weights."""
+    with torch.device("meta"):
+        config = getattr(transformers, f"{kind}Config")()
+        network = getattr(transformers, f"{kind}ForConditionalGeneration")(config)
+    names = [name for name, _ in network.named_parameters()]
+    trained = [name for name in names if not base_model.is_vision(name)]
+    assert trained
+    assert len(trained) < len(names)
+    assert all("language_model." in name or name.startswith("lm_head.") for name in trained)
 
 
 def tuning_settings(**values):

@@ -113,7 +113,7 @@ def load_network(base: BaseModel, settings: Settings, device: torch.device) -> A
     network = load_model(AutoModelForImageTextToText, base.folder, device=device, dtype=dtype)
     if not settings.vision:
         for name, weights in network.named_parameters():
-            weights.requires_grad_(not _is_vision(name))
+            weights.requires_grad_(not is_vision(name))
     return network
 
 
@@ -150,5 +150,7 @@ def low_rank_config(network: Any, settings: Settings) -> Any:
     )
 
 
-def _is_vision(name: str) -> bool:
-    return any(part in name for part in ("visual.", "vision_tower.", "vision_model."))
+def is_vision(name: str) -> bool:
+    """Whether a weight is of the image encoder or of what joins it to the words (Qwen has that inside)."""
+    parts = ("visual.", "vision_tower.", "vision_model.", "multi_modal_projector.")
+    return any(part in name for part in parts)

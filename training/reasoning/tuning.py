@@ -96,6 +96,8 @@ class ReasonerTuning:
         self.settings: Settings = config.settings
         trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
         accelerator = trainer.accelerator
+        if self.settings.checkpointing:  # TRL does it at the start of its own loop, which is not run
+            trainer.model.activation_checkpointing_enable({"use_reentrant": False})
         self.model, self.optimiser = accelerator.prepare(trainer.model, trainer.create_optimizer())
         trainer.model_wrapped, trainer.optimizer = self.model, self.optimiser
         family = data.base.family.repetition_penalty or 1.0
@@ -195,5 +197,5 @@ def trainer_options(settings: Settings, folder: Path, seed: int, device: torch.d
 def quiet() -> Iterator[None]:
     """Without the warnings that the libraries give about each other: peft asks for what is on its way out."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
         yield
