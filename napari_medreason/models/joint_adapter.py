@@ -6,10 +6,10 @@ A folder with `adapter.json` (models.adapter_card), a PEFT adapter (`adapter_con
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from napari_medreason.errors import WeightsError
 from napari_medreason.models.adapter_card import Kind, read_adapter_card
@@ -17,6 +17,7 @@ from napari_medreason.models.checkpoints import Tensors, read_tensors
 from napari_medreason.models.reasoners.adapters import WEIGHTS, PutBack, put_on
 from napari_medreason.models.weights import combined_sha256, file_sha256
 
+T = TypeVar("T")
 PARTS = "parts.safetensors"
 
 
@@ -24,11 +25,12 @@ PARTS = "parts.safetensors"
 class JointAdapter:
     """An adapter that was read and belongs to the base. parts: tensors, the first name is the part's.
 
-    sha256: of the base with the adapter on.
+    settings: what its card says of its training. sha256: of the base with the adapter on.
     """
 
     folder: Path
     parts: Tensors
+    settings: Mapping[str, Any]
     sha256: str
 
     def part(self, name: str) -> Tensors:
@@ -36,6 +38,19 @@ class JointAdapter:
         return {
             key[len(name) + 1 :]: value for key, value in self.parts.items() if key.startswith(f"{name}.")
         }
+
+    def setting(self, name: str, usual: T, accepted: Callable[[T], bool] = lambda _: True) -> T:
+        """A setting of its training by which it must be asked too; `usual` where its card tells none.
+
+        WeightsError for a value of another type, or that is not accepted.
+        """
+        value = self.settings.get(name, usual)
+        if type(value) is not type(usual) or not accepted(value):
+            raise WeightsError(
+                f"the card of {self.folder.name} says {name} = {value!r:.40}, with which it can't be asked; "
+                "get the adapter again, or export it again"
+            )
+        return value
 
     def put_on_words(self, network: Any) -> Callable[[], PutBack]:
         """Put the LoRA on a network in place; gives what takes it off. WeightsError when it does not fit."""
@@ -68,4 +83,5 @@ def read_joint_adapter(folder: Path, kind: Kind, base_sha256: str) -> JointAdapt
     if not (folder / WEIGHTS).is_file():
         raise WeightsError(f"{folder.name} holds no {WEIGHTS}; get the adapter again, or export it again")
     sha256 = combined_sha256([base_sha256, file_sha256(file), file_sha256(folder / WEIGHTS)])
-    return JointAdapter(folder, parts, sha256)
+    settings = card.config.get(card.recipe)
+    return JointAdapter(folder, parts, settings if isinstance(settings, Mapping) else {}, sha256)

@@ -14,15 +14,19 @@ from napari_medreason.core.run_folder import read_events
 from napari_medreason.core.volume import default_window
 from napari_medreason.errors import WeightsError
 from napari_medreason.io import read
+from napari_medreason.io.records import read_records
 from napari_medreason.models.adapter_card import read_adapter_card
-from napari_medreason.models.medisee import load_medisee
-from napari_medreason.models.prs_med import load_prs_med
+from napari_medreason.models.medisee import MediSee, load_medisee
+from napari_medreason.models.prs_med import PrsMed, load_prs_med
 from napari_medreason_training import run_command
 from napari_medreason_training.joint.recipe import JointTuning
+from napari_medreason_training.joint.samples import mask_dice
 
 from .joint_cases import BASES, toml, write_all
 
 SYSTEMS = ("prs-med", "medisee")
+OTHER_THAN_USUAL = {"prs-med": {"size": 96}, "medisee": {"decoder_box": False, "faithful": False}}
+"""Settings of the training by which an adapter must be asked too; the models below don't have them."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +36,7 @@ def folder(tmp_path_factory):
         place = write_all(tmp_path_factory.mktemp("joint"), patch)
         patch.setattr(JointTuning, "evaluate", ever_better(JointTuning.evaluate))
         for system in SYSTEMS:
-            text = toml(system, steps=2, learning_rate=0.02)
+            text = toml(system, steps=2, learning_rate=0.02, **OTHER_THAN_USUAL[system])
             (place / f"{system}.toml").write_text(text, encoding="utf-8")
             assert run_command.execute(place / f"{system}.toml", place / f"run-{system}") == "done"
     return place
@@ -105,11 +109,47 @@ def test_an_adapter_changes_answers_and_leaves_no_trace_when_taken_off(folder, m
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
+def test_an_adapter_is_asked_as_it_was_trained_and_judged(folder, models, system):
+    """The model that a user asks draws the masks that the run judged, whatever its own options are."""
+    run = folder / f"run-{system}"
+    pairs = json.loads((run / "comparison.json").read_text(encoding="utf-8"))["pairs"]
+    judged = {pair["record"]: pair["after"] for pair in pairs if pair["way"] == "mask"}
+    records = [record for record in read_records(folder / "records.jsonl") if record.id in judged]
+    model = asked_as_judged(models[system])
+    model.load_adapter(run / "adapter")
+    for record in records[:3]:
+        answer = model.ask(Question(record.question, plane_of(folder, record)), **SILENT)
+        mask = np.zeros(record.mask.shape, bool) if answer.mask is None else answer.mask
+        assert mask_dice(mask, record.mask) == pytest.approx(judged[record.id], abs=0.002)
+    if system == "medisee":
+        assert not model._network.faithful
+    model.unload_adapter()
+    if system == "medisee":
+        assert model._network.faithful
+
+
+SILENT = {"on_text": lambda _: None, "cancelled": lambda: False}
+
+
+def asked_as_judged(model):
+    """A model on the same network, with a canned answer or masks that aren't stretched, as in a run."""
+    if isinstance(model, PrsMed):
+        return PrsMed(model._base, max_new_tokens=1, size=64)
+    return MediSee(model._network, weights_sha256=model.weights_sha256, explain=False)
+
+
+def plane_of(folder, record):
+    volume = read(folder / record.image.path)
+    return cut(volume, record.image.axis, record.image.index, default_window(volume))
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"base_weights_sha256": "0" * 64}, "was trained for other weights"),
         ({"kind": "peft"}, "choose the model that it was trained for"),
+        ({"config": {"prs-med": {"size": 10**9}, "medisee": {"faithful": "no"}}}, "can't be asked"),
     ],
 )
 def test_an_adapter_for_something_else_changes_nothing(folder, models, system, tmp_path, change, words):

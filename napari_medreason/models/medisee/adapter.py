@@ -39,7 +39,13 @@ def put_on_medisee(
     when it does not fit, and nothing is changed then.
     """
     adapter = read_joint_adapter(folder, "medisee", base_sha256)
-    tuned = _Exchange(_heads(network, adapter), _mask_decoder(network, adapter), _rows(network, adapter))
+    tuned = _Exchange(
+        _heads(network, adapter),
+        _mask_decoder(network, adapter),
+        _rows(network, adapter),
+        adapter.setting("faithful", network.faithful),
+        adapter.setting("decoder_box", network.decoder_box),
+    )
     words_off = adapter.put_on_words(network.llava.model)
     own = _exchanged(network, tuned)
 
@@ -57,11 +63,16 @@ def put_on_medisee(
 
 
 class _Exchange(NamedTuple):
-    """What an adapter exchanges beside the LoRA. rows: the last ones of embeddings and output layer."""
+    """What an adapter exchanges beside the LoRA. rows: the last ones of embeddings and output layer.
+
+    faithful, decoder_box: how it is asked, see MediSeeNetwork.
+    """
 
     heads: MediSeeHeads
     mask_decoder: Any
     rows: list[Tensor]
+    faithful: bool
+    decoder_box: bool
 
 
 def _exchanged(network: MediSeeNetwork, new: _Exchange) -> _Exchange:
@@ -70,8 +81,10 @@ def _exchanged(network: MediSeeNetwork, new: _Exchange) -> _Exchange:
         weight.detach()[len(weight) - len(rows) :]
         for weight, rows in zip(word_rows(network), new.rows, strict=True)
     ]
-    old = _Exchange(network.heads, network.sam.mask_decoder, [place.clone() for place in places])
+    kept = [place.clone() for place in places]
+    old = _Exchange(network.heads, network.sam.mask_decoder, kept, network.faithful, network.decoder_box)
     network.heads, network.sam.mask_decoder = new.heads, new.mask_decoder
+    network.faithful, network.decoder_box = new.faithful, new.decoder_box
     for place, rows in zip(places, new.rows, strict=True):
         place.copy_(rows)
     network.llava.forget_images()

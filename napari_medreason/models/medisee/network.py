@@ -77,7 +77,10 @@ class MediSeeNetwork:
 
     faithful: the conventions that the released weights were trained with, which differ from sound ones where
     a picture is not square: boxes times 1024 along both sides, and only the picture's middle square for CLIP.
+    decoder_box: whether the proposed box is a prompt of the mask decoder beside the text.
     """
+
+    decoder_box = True
 
     def __init__(self, llava: LlavaMed, heads: MediSeeHeads, sam: Any, *, faithful: bool) -> None:
         self.llava, self.heads, self.sam, self.faithful = llava, heads, sam, faithful
@@ -182,7 +185,8 @@ class MediSeeNetwork:
         boxes = corners(proposal.boxes) if hints.box is None else self._tensor([hints.box])
         pixels = scaled_boxes(boxes, image.resized, size, faithful=self.faithful and hints.box is None)
         if not hints.points:
-            return box_prompts(self.sam, pixels)
+            prompts = box_prompts(self.sam, pixels)
+            return prompts if self.decoder_box or hints.box is not None else prompts[:, :0]
         rows, columns = image.shape
         scale = self._tensor([image.resized[1] / columns, image.resized[0] / rows])
         points = self._tensor([hints.points]) * scale

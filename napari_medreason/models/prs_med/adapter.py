@@ -20,24 +20,34 @@ from napari_medreason.models.prs_med.network import PrsMedNetwork
 from napari_medreason.models.reasoners.adapters import PutBack
 
 ENCODER, DECODER = "encoder", "decoder"
+LARGEST = 4096
+"""Side in pixels; memory grows with its square, and a card may come from anywhere."""
 
 
 @dataclass(frozen=True, eq=False)
 class TunedPrsMed:
-    """A base with an adapter on, and what takes it off again; the base's own parts are not touched."""
+    """A base with an adapter on, and what takes it off again; the base's own parts are not touched.
+
+    size: side of the square that its encoder must see.
+    """
 
     network: PrsMedNetwork
+    size: int
     take_off: Callable[[], PutBack]
 
 
-def put_on_prs_med(base: PrsMedNetwork, folder: Path) -> TunedPrsMed:
-    """The base with an adapter on; WeightsError when it does not fit, and nothing is changed then."""
+def put_on_prs_med(base: PrsMedNetwork, folder: Path, size: int) -> TunedPrsMed:
+    """The base with an adapter on; size: where its card tells none.
+
+    WeightsError when it does not fit, and nothing is changed then.
+    """
     adapter = read_joint_adapter(folder, "prs-med", base.weights_sha256)
+    size = adapter.setting("size", size, lambda found: 1 <= found <= LARGEST)
     encoder, decoder = _encoder(base, adapter), _decoder(base, adapter)
     take_off = adapter.put_on_words(base.language.model)
     base.language.forget_images()
     network = replace(base, encoder=encoder, decoder=decoder, weights_sha256=adapter.sha256)
-    return TunedPrsMed(network, take_off)
+    return TunedPrsMed(network, size, take_off)
 
 
 def _encoder(base: PrsMedNetwork, adapter: JointAdapter) -> TinySamEncoder:

@@ -49,7 +49,7 @@ class PrsMed:
     code does when it saves them, so that there always is a mask. sampled: draw the words at random as
     released, in place of the likeliest ones. mask_from_answer: make the mask from question and written
     answer; decoder "v5" was trained with the true answer, but released to read the question alone. size:
-    side of the square that the encoder sees.
+    side of the square that the encoder sees; an adapter is asked at that of its training.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class PrsMed:
         self._base = network
         self._tuned: TunedPrsMed | None = None
         self._faithful, self._sampled, self._mask_from_answer = faithful, sampled, mask_from_answer
-        self._max_new_tokens, self._size = max_new_tokens, size
+        self._max_new_tokens, self._base_size = max_new_tokens, size
         self._features: Recent[Tensor] = Recent(KEPT_PICTURES)
-        self._use(network)
+        self._use(network, size)
 
     def ask(self, question: Question, *, on_text: OnText, cancelled: Cancelled) -> Grounding:
         """Answer one question; CancelledError between tokens and stages.
@@ -113,24 +113,24 @@ class PrsMed:
 
         put_back = self._tuned.take_off() if self._tuned is not None else None
         try:
-            self._tuned = put_on_prs_med(self._base, Path(folder))
+            self._tuned = put_on_prs_med(self._base, Path(folder), self._base_size)
         except BaseException:
             if put_back is not None:
                 put_back()
             raise
-        self._use(self._tuned.network)
+        self._use(self._tuned.network, self._tuned.size)
 
     def unload_adapter(self) -> None:
         """Take the adapter off again, if there is one; answers are then exactly the base's."""
         if self._tuned is not None:
             self._tuned.take_off()
             self._tuned = None
-            self._use(self._base)
+            self._use(self._base, self._base_size)
 
-    def _use(self, network: PrsMedNetwork) -> None:
+    def _use(self, network: PrsMedNetwork, size: int) -> None:
         from napari_medreason.models.prs_med.prompts import prompts_for
 
-        self._network, self.weights_sha256 = network, network.weights_sha256
+        self._network, self._size, self.weights_sha256 = network, size, network.weights_sha256
         self._prompts = prompts_for(network.decoder.version, mask_from_answer=self._mask_from_answer)
         self._features.clear()
         network.language.forget_images()
