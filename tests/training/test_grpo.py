@@ -21,7 +21,7 @@ from napari_medreason_training.rewards import score
 
 from . import reasoner_runs
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
 
 TRUTH = json.dumps({"bbox_2d": [10, 10, 50, 60], "point_2d": [[20, 20], [40, 50]]})
 PERFECT = (
@@ -89,22 +89,23 @@ def test_every_preset_can_be_shared_out_on_one_process(preset):
     assert made.numbers != "4bit" or made.trained == "low-rank"
 
 
-@given(st.lists(st.floats(0, 8), min_size=8, max_size=8))
+@given(st.lists(st.floats(0, 8), min_size=8, max_size=8), st.sampled_from([0.0, 1e-6, 1e-4, 0.5]))
 @settings(max_examples=50, deadline=None)
-def test_advantages_are_those_of_the_paper(rewards):
+def test_advantages_are_those_of_the_paper_with_any_floor(rewards, floor):
     values = torch.tensor(rewards, dtype=torch.float64)
     differences = (values.view(2, 4) - values.view(2, 4).mean(1, keepdim=True)).view(-1)
-    found = grpo.scaled(differences, 4, 1e-6)
+    found = grpo.scaled(differences, 4, floor)
     for start in (0, 4):
         group = values[start : start + 4]
         if group.std() > 1e-5:
-            wanted = (group - group.mean()) / (group.std() + 1e-6)
+            wanted = (group - group.mean()) / (group.std() + floor)
             assert torch.allclose(found[start : start + 4], wanted, rtol=1e-6)
 
 
-def test_a_group_of_equal_rewards_teaches_nothing():
+@pytest.mark.parametrize("floor", [0.0, 1e-6, 0.5])
+def test_a_group_of_equal_rewards_teaches_nothing(floor):
     rewards = torch.full((16,), 2.7) + 1e-7 * torch.arange(16)
-    assert not grpo.scaled(rewards - rewards.mean(), 16, 1e-6).any()
+    assert not grpo.scaled(rewards - rewards.mean(), 16, floor).any()
 
 
 @pytest.mark.parametrize("variant", ["soft", "hard", "base", "base_as_released"])
@@ -138,6 +139,16 @@ def test_answers_in_parts_make_the_same_step_as_all_at_once(place, tmp_path):
     assert found[0]["reward spread"] > 0
     assert found[0]["reward"] == found[1]["reward"]
     assert found[0]["gradient"] == pytest.approx(found[1]["gradient"], rel=1e-3)
+
+
+@pytest.mark.usefixtures("letters_paid")
+@pytest.mark.parametrize("trained", ["all", "low-rank"])
+def test_checkpointing_is_on_also_after_answers_were_drawn(place, tmp_path, trained):
+    recipe = tuning_of(place, tmp_path / "run", checkpointing=True, trained=trained)
+    for number in (1, 2):
+        assert recipe.step(number)["gradient"] > 0
+        assert recipe.network.is_gradient_checkpointing
+        recipe.evaluate()
 
 
 @pytest.mark.usefixtures("letters_paid")

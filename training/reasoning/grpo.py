@@ -55,6 +55,8 @@ from .tuning import (
     trainer_options,
 )
 
+_ROUNDING = 1e-5
+"""Standard deviation of rewards below which they are equal."""
 _LOSS = {"token-mean": "dapo", "answer-mean": "grpo"}
 _TOLD = {
     "reward": "reward",
@@ -140,11 +142,11 @@ class ExactAdvantages(GRPOTrainer):
 def scaled(differences: Tensor, group: int, floor: float) -> Tensor:
     """(n,) rewards less their group's mean, over the group's (unbiased) standard deviation plus `floor`.
 
-    A group whose rewards are equal up to rounding teaches nothing: 0.
+    A group whose rewards are equal up to rounding teaches nothing: 0, whatever the floor.
     """
     grouped = differences.view(-1, group)
     spread = grouped.std(dim=1, keepdim=True)
-    return torch.where(spread > floor, grouped / (spread + floor), 0.0).view(-1)
+    return torch.where(spread > _ROUNDING, grouped / (spread + floor), 0.0).view(-1)
 
 
 def question(one: Conversation) -> dict[str, Any]:
