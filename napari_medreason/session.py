@@ -128,10 +128,14 @@ class Answer:
     def segmenter(self, known: frozenset[str]) -> str:
         """Which segmenter redraws the mask: the model's own where it has one, else the embedded one.
 
-        One with an adapter (`embedded@our-lesions`) is known where its base is.
+        known: as from models.redrawing. One with an adapter (`embedded@our-lesions`) is known where its base
+        is; a pair that was asked by both ids (`lingshu-7b+medsam`) always has one.
         """
-        own = (self.grounding.provenance.segmenter, self.model)
-        return next((name for name in own if name.partition("@")[0] in known), FALLBACK_SEGMENTER)
+        for name in (self.grounding.provenance.segmenter, self.model):
+            base = name.partition("@")[0]
+            if base in known or "+" in base:
+                return name
+        return FALLBACK_SEGMENTER
 
 
 class Session:

@@ -115,7 +115,10 @@ def test_painted_strokes_stay_in_the_history():
         ("embedded", "", {"embedded"}, "embedded"),
         ("text-only", "", {"embedded", "sam2"}, FALLBACK_SEGMENTER),
         ("embedded@lesions", "embedded@lesions", {"embedded"}, "embedded@lesions"),
-        ("lingshu-7b@lesions", "medsam2", {"embedded", "medsam2"}, "medsam2"),
+        ("lingshu-7b@lesions", "medsam2", {"embedded", "lingshu-7b"}, "lingshu-7b@lesions"),
+        ("lingshu-7b", "medsam2", {"embedded", "lingshu-7b"}, "lingshu-7b"),
+        ("lingshu-7b+medsam", "medsam", {"embedded", "lingshu-7b"}, "lingshu-7b+medsam"),
+        ("medisee", "medsam", {"embedded", "sam"}, FALLBACK_SEGMENTER),
     ],
 )
 def test_masks_are_redrawn_by_the_models_own_segmenter_or_the_embedded_one(model, segmenter, known, expected):

@@ -50,7 +50,7 @@ class AskWidget(Docked):
             self.viewer_layers,
             engine or engine_bridge.acquire(),
             report=notify.report,
-            segmenters=frozenset(models.segmenters()),
+            segmenters=models.redrawing(),
         )
         self.opener = StudyOpener(napari_viewer, self)
         self.exports = Background(self)

@@ -10,7 +10,7 @@ from napari_medreason.models.adapted import adapted_info, adapted_infos, named_a
 from napari_medreason.models.adapter_store import installed
 from napari_medreason.models.base import GroundingModel, ModelInfo, Segmenter
 from napari_medreason.models.discovery import declared, is_built_in
-from napari_medreason.models.published import endpoint_models, named_pair, with_terms
+from napari_medreason.models.published import PAIRED, endpoint_models, named_pair, with_terms
 from napari_medreason.models.segmenters import SegmenterInfo
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "create_segmenter",
     "default",
     "info",
+    "redrawing",
     "segmenters",
 ]
 
@@ -76,6 +77,12 @@ def create(name: str, /, **options: Any) -> GroundingModel:
 def segmenters() -> dict[str, SegmenterInfo]:
     """Every known segmenter by id, from the same places as the models."""
     return {id_: cast(SegmenterInfo, info) for id_, (info, _) in declared("SEGMENTERS").items()}
+
+
+def redrawing() -> frozenset[str]:
+    """Ids that draw a mask anew from a moved box: segmenters, and models that are pairs with one of their own."""
+    pairs = (info.id for info in available().values() if info.system in PAIRED)
+    return frozenset((*segmenters(), *pairs))
 
 
 def create_segmenter(name: str, /, **options: Any) -> Segmenter:

@@ -21,6 +21,8 @@ from napari_medreason.models.settings import Endpoint, read_settings
 
 SEGMENTER = "medsam2"
 """Draws the masks of MedReasoner, unless another one is asked for."""
+PAIRED = ("MedReasoner", "Grounding DINO")
+"""Systems of models that hold a segmenter of their own."""
 ENDPOINT = "endpoint:"
 """Ids of models on servers that the user named begin with this."""
 

@@ -91,3 +91,9 @@ def test_a_plugin_that_can_not_be_imported_does_not_hide_the_others(installed, m
     monkeypatch.setattr(discovery, "installed_points", lambda: (broken, *points))
     assert "theirs" in models.available()
     assert "module_that_is_not_there" in caplog.text
+
+
+def test_a_pair_redraws_its_own_masks_and_a_model_without_a_segmenter_does_not():
+    found = models.redrawing()
+    assert {"embedded", "sam2", "lingshu-7b", "grounding-dino-medsam"} <= found
+    assert not {"medisee", "prs-med"} & found
