@@ -80,7 +80,7 @@ def segmenters() -> dict[str, SegmenterInfo]:
 
 
 def redrawing() -> frozenset[str]:
-    """Ids that draw a mask anew from a moved box: segmenters, and models that are pairs with one of their own."""
+    """Ids that draw a mask anew from a moved box: segmenters, and models that hold one of their own."""
     pairs = (info.id for info in available().values() if info.system in PAIRED)
     return frozenset((*segmenters(), *pairs))
 
