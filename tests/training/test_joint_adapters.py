@@ -12,13 +12,14 @@ from napari_medreason.core.plane import cut
 from napari_medreason.core.question import Question
 from napari_medreason.core.run_folder import read_events
 from napari_medreason.core.volume import default_window
-from napari_medreason.errors import WeightsError
+from napari_medreason.errors import RunError, WeightsError
 from napari_medreason.io import read
 from napari_medreason.io.records import read_records
 from napari_medreason.models.adapter_card import read_adapter_card
 from napari_medreason.models.medisee import MediSee, load_medisee
 from napari_medreason.models.prs_med import PrsMed, load_prs_med
 from napari_medreason_training import run_command
+from napari_medreason_training.joint import prove
 from napari_medreason_training.joint.recipe import JointTuning
 from napari_medreason_training.joint.samples import mask_dice
 
@@ -178,3 +179,12 @@ def test_an_adapter_that_lacks_a_part_is_refused(folder, models, system, file, t
     with pytest.raises(WeightsError, match=file):
         model.load_adapter(adapter)
     assert ask(model, folder) == before
+
+
+def test_a_proof_never_tells_an_earlier_run_as_its_own(tmp_path):
+    run = tmp_path / "prove-medisee-1-files" / "run"
+    run.mkdir(parents=True)
+    (run / "config.toml").write_text("", encoding="utf-8")
+    with pytest.raises(RunError, match="holds an earlier proof"):
+        prove.prove_medisee(1, None, tmp_path)
+    assert [one.name for one in run.parent.iterdir()] == ["run"]
