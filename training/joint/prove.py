@@ -31,15 +31,15 @@ SETTINGS: Mapping[System, Mapping[str, Any]] = {
         "size": 128,
         "train_encoder": False,
         "batch": 8,
-        "steps": 600,
-        "learning_rate": 2e-3,
+        "steps": 350,
+        "learning_rate": 1e-3,
         "warm_up_steps": 20,
     },
     "medisee": {"preset": "cpu-small", "steps": 700, "learning_rate": 3e-3},
 }
 _ABLATIONS: Mapping[str, tuple[System, Mapping[str, Any]]] = {
-    "prs-med, LoRA on q, v": ("prs-med", {"lora_targets": ["q_proj", "v_proj"], "steps": 450}),
-    "prs-med, LoRA on q, k, v, o": ("prs-med", {"steps": 450}),
+    "prs-med, LoRA on q, v": ("prs-med", {"lora_targets": ["q_proj", "v_proj"], "steps": 250}),
+    "prs-med, LoRA on q, k, v, o": ("prs-med", {"steps": 250}),
     "medisee, text": ("medisee", {"decoder_box": False}),
     "medisee, box and text": ("medisee", {}),
 }
@@ -47,7 +47,7 @@ _ABLATIONS: Mapping[str, tuple[System, Mapping[str, Any]]] = {
 
 
 def prove_prs_med(seed: int, data: Path | None, out: Path) -> dict[str, Any]:
-    """A tiny PRS-Med learns; about 15 minutes of one core. `data` is not used."""
+    """A tiny PRS-Med learns; about four minutes of one core. `data` is not used."""
     return _proof("prs-med", seed, out)
 
 
@@ -57,7 +57,7 @@ def prove_medisee(seed: int, data: Path | None, out: Path) -> dict[str, Any]:
 
 
 def prove_ablations(seed: int, data: Path | None, out: Path) -> dict[str, Any]:
-    """The papers' variants side by side, told whatever they show; about 18 minutes. `data` is not used."""
+    """The papers' variants side by side, told whatever they show; about 11 minutes. `data` is not used."""
     figures = {
         name: _trained(system, seed, out, changed, name) for name, (system, changed) in _ABLATIONS.items()
     }

@@ -25,6 +25,9 @@ HIDDEN = 64
 """Width of the language model."""
 PICTURE, PATCH = 56, 14
 """Side of the picture that CLIP sees, and of its patches."""
+SMALL_PICTURE = 28
+"""That of PRS-Med's base: its mask decoder looks at all words and patches alike to begin with, and the more
+there are, the longer it takes to find the one that names the object."""
 SAM_SIZE, SAM_PATCH, SAM_WIDTH = 64, 4, 32
 _SAM_ENCODER_WIDTH = 96
 _TOWER_WIDTH = 32
@@ -53,7 +56,7 @@ _SETTINGS: dict[str, Any] = {
 def write_prs_med_base(folder: Path, seed: int, *, version: Version = "v5", encoder_steps: int = 0) -> Path:
     """A base of the recipe "prs-med"; gives the folder. encoder_steps: of TinySAM's encoder on the shapes."""
     torch.manual_seed(seed)
-    _write_language(folder)
+    _write_language(folder, picture=SMALL_PICTURE)
     epoch = folder / "llm_seg_1"
     (epoch / "lora_adapter").mkdir(parents=True)
     layer = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -81,7 +84,7 @@ def write_medisee_base(folder: Path, seed: int) -> Path:
     return folder
 
 
-def _write_language(folder: Path, *, extra_words: int = 0) -> dict[str, Tensor]:
+def _write_language(folder: Path, *, extra_words: int = 0, picture: int = PICTURE) -> dict[str, Tensor]:
     """Folders of LLaVA-Med and CLIP; gives LLaVA-Med's tensors with rows for `extra_words` more words."""
     language, tower = folder / LANGUAGE_FOLDER, folder / TOWER_FOLDER
     language.mkdir(parents=True, exist_ok=True)
@@ -108,7 +111,7 @@ def _write_language(folder: Path, *, extra_words: int = 0) -> dict[str, Tensor]:
             intermediate_size=2 * _TOWER_WIDTH,
             num_hidden_layers=3,
             num_attention_heads=2,
-            image_size=PICTURE,
+            image_size=picture,
             patch_size=PATCH,
         )
     ).save_pretrained(tower)
