@@ -340,7 +340,7 @@ def test_cancelled_before_the_start(model, liver_slice):
 
 def test_a_folder_without_an_adapter_changes_nothing(model, tmp_path):
     before = model.perceiver.weights_sha256
-    with pytest.raises(ModelUnavailableError, match=r"holds no readable adapter\.json"):
+    with pytest.raises(ModelUnavailableError, match=r"holds no adapter\.json"):
         model.load_adapter(tmp_path)
     assert model.perceiver.weights_sha256 == before
 
