@@ -28,9 +28,9 @@ def is_directory_file(path: Path) -> bool:
         return False
     try:
         meta = pydicom.filereader.read_file_meta_info(path)
+        return str(meta.get("MediaStorageSOPClassUID")) == _MEDIA_DIRECTORY  # values are read only here
     except DAMAGED:
         return False
-    return str(meta.get("MediaStorageSOPClassUID")) == _MEDIA_DIRECTORY
 
 
 def files_at(path: Path, options: ReadOptions) -> tuple[list[Path], Counter[str]]:

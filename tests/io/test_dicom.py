@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydicom.sequence import Sequence
 from scipy.spatial.transform import Rotation
@@ -482,6 +482,7 @@ def test_random_bytes_behind_a_dicm_mark_give_one_clear_line(tmp_path, data):
     flips=st.lists(st.tuples(st.integers(0, 1200), st.integers(0, 255)), max_size=8),
     keep=st.integers(0, 1400),
 )
+@example(flips=[(136, 65)], keep=140)  # a value in the file's own header that only fails when it is looked at
 def test_a_damaged_file_gives_an_image_or_one_clear_line(tmp_path, series_maker, flips, keep):
     whole = tmp_path / "whole.bin"
     if not whole.exists():
