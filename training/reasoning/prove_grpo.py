@@ -45,7 +45,7 @@ _GRPO: Mapping[str, Any] = {**_SHARED, "learning_rate": 1e-4, "prompts": 8, "gro
 
 
 def prove(seed: int, data: Path | None, out: Path) -> dict[str, Any]:
-    """Warm up and go on with soft rewards; about five minutes of one core. `data` is not used."""
+    """Warm up and go on with soft rewards; about three minutes of one core. `data` is not used."""
     del data
     work = _warmed_up(seed, out, "grpo")
     figures = _rewarded(work, "soft", seed)
@@ -57,7 +57,7 @@ def prove(seed: int, data: Path | None, out: Path) -> dict[str, Any]:
 
 
 def prove_rewards(seed: int, data: Path | None, out: Path) -> dict[str, Any]:
-    """The variants of the reward from one warm-up, beside more SFT; a quarter of an hour of one core."""
+    """The variants of the reward from one warm-up, beside more SFT; about six minutes of one core."""
     del data
     work = _warmed_up(seed, out, "rewards")
     figures: dict[str, Any] = {variant: _rewarded(work, variant, seed) for variant in VARIANTS}
