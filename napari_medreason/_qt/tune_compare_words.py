@@ -7,11 +7,10 @@ from typing import Any
 
 from napari_medreason._qt.tune_compare_cases import HeldOut, HeldOutCase, dice
 from napari_medreason.core.grounding import Grounding
+from napari_medreason.models.adapter_card import ENOUGH_PATIENTS
 
 HEADS = ("Held-out", "Before", "After", "Gain", "95 % of gain", "n")
 HEAD_TIPS = ("", "", "", "After less before", "95 % interval of the gain, over patients", "Held-out patients")
-ENOUGH_PATIENTS = 3
-"""With fewer, nothing is concluded, and the spread of two patients is no interval for the next one."""
 FELL = 0.05
 """A loss in one structure that the mean of all must not hide."""
 _TITLES = {

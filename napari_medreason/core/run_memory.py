@@ -29,8 +29,10 @@ _LOGIT = 12
 PROMPT_TOKENS, ANSWER_TOKENS = 350, 300
 """Instruction with question, and an answer to learn from, of usual length."""
 LLAVA_PICTURE_TOKENS = 576
-_ENCODED = 256 * 4 * 256 * 64 * 64
-"""Bytes of the 256 pictures that joint training remembers encoded, (256, 64, 64) each at 1024 pixels."""
+KEPT_PICTURES = 256
+"""Encoded pictures that joint training remembers where their encoder is not trained."""
+_ENCODED = KEPT_PICTURES * 4 * 256 * 64 * 64
+"""Their bytes: (256, 64, 64) numbers each at 1024 pixels."""
 SQUARE_OF_A_TOKEN = 28
 """Pixels along each side that one token of Qwen2.5-VL stands for."""
 

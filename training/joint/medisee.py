@@ -19,6 +19,7 @@ from torch import Tensor
 
 from napari_medreason.core.recent import Recent
 from napari_medreason.core.run_folder import EndReason
+from napari_medreason.core.run_memory import KEPT_PICTURES
 from napari_medreason.core.run_recipes_joint import MediSeeRecipe
 from napari_medreason.models.llava_tokenizer import IMAGE_ID
 from napari_medreason.models.loading import placement_for
@@ -55,9 +56,6 @@ from .packing import TrainingText, packed, text_loss
 from .recipe import train_joint
 from .samples import JointSample, Picture
 from .word_rows import TrainedRows
-
-KEPT_PICTURES = 256
-"""Embeddings of MedSAM that are kept, 4 MB each; its image encoder is not trained, so they stay the same."""
 
 
 def train(writer: RunWriter, base: Path) -> EndReason:

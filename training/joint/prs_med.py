@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from napari_medreason.core.recent import Recent
 from napari_medreason.core.run_folder import EndReason
+from napari_medreason.core.run_memory import KEPT_PICTURES
 from napari_medreason.core.run_recipes_joint import PrsMedRecipe
 from napari_medreason.models.prs_med.decoder import MaskDecoder, class_head
 from napari_medreason.models.prs_med.folder import find_folder
@@ -40,8 +41,6 @@ LONGEST = 512
 _KINDS: Mapping[str, int] = {"MR": 0, "US": 1, "CT": 2, "CR": 3, "DX": 3, "XR": 3, "XC": 4, "ES": 5}
 """Modality of a record to its place in the decoder's PICTURE_KINDS; others are not taught."""
 _UNKNOWN_KIND = -100
-KEPT_PICTURES = 256
-"""Features of pictures that are kept where the encoder is not trained, 4 MB each; they stay the same."""
 
 
 def train(writer: RunWriter, base: Path) -> EndReason:
