@@ -57,7 +57,9 @@ def test_an_accepted_adapter_is_chosen_and_asked_beside_its_base(asker, qtbot, t
     assert not np.array_equal(before.grounding.mask, tuned.grounding.mask)
     np.testing.assert_array_equal(before.grounding.mask, again.grounding.mask)
     asker.view.answers.setCurrentRow(1)
-    artifacts = Path(os.environ.get("MEDREASON_ARTIFACTS", tempfile.gettempdir())) / "adapter-in-picker.png"
+    folder = Path(os.environ.get("MEDREASON_ARTIFACTS", Path(tempfile.gettempdir()) / "medreason-artifacts"))
+    folder.mkdir(parents=True, exist_ok=True)
+    artifacts = folder / "adapter-in-picker.png"
     asker._viewer.screenshot(str(artifacts), canvas_only=False, flash=False)
     assert not notices
 
