@@ -244,7 +244,10 @@ def test_a_stopped_evaluation_goes_on_with_what_it_has(tmp_path, how):
     (tmp_path / "eval.toml").write_text(HEAD + OURS, encoding="utf-8")
     file = tmp_path / "evaluation" / "answers" / "embedded.jsonl"
     command = [sys.executable, "-m", "napari_medreason_training", "eval", str(tmp_path / "eval.toml")]
+    # Where the tests run in the background Ctrl+C is ignored, and the child would inherit that.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, ours)
     _wait_for(file, process)
     process.send_signal(how)
     words = process.communicate(timeout=60)[1]
